@@ -58,7 +58,7 @@ _TRANSPOSED = ("kernel-transpose", "depthwise-axes", "weights-transpose")
 _TABLE = (
     # The fold
     Kind("lost", ("bias-missing",)),
-    Kind("eps", ("bn-eps", "bn-eps-outside"), (_FOLD,)),
+    Kind("eps", ("bn-eps", "bn-eps-outside", "bn-eps-inverse"), (_FOLD,)),
     Kind("gamma-ignored", ("bn-fix-gamma",), (_LIES, _FOLD)),
     Kind("mean-forgotten", ("bn-fold-bias",), (_LIES, _FOLD), _FORGOTTEN),
     Kind("fold-bias", ("bn-fold-bias", "bn-beta-scaled", "bn-bias-terms"), (_FOLD,)),

@@ -204,6 +204,7 @@ def test_the_fields_of_all_options_are_those_of_the_schema(tmp_path):
             "MAX_POOL_2D": "Pool2D",
             "MEAN": "Reducer",
             "REDUCE_MAX": "Reducer",
+            "SUM": "Reducer",
             "REDUCE_PROD": "Reducer",
             "CONV_2D": "Conv2D",
         }.get(op)

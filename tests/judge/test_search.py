@@ -99,15 +99,17 @@ def test_an_eps_of_nobodys_is_told_of_the_layers_that_have_it_among_all_that_cou
     assert (pattern.scope, pattern.of) == (Scope("layers", "depthwise_conv2d"), len(norms))
 
 
-def test_an_eps_outside_the_root_is_solved_for(small):
+@pytest.mark.parametrize("bug", ["bn-eps-outside", "bn-eps-inverse"])
+def test_an_eps_outside_the_root_is_solved_for(bug, small):
     gamma, root = small.net.params["stem.bn.gamma"], np.sqrt(small.net.params["stem.bn.var"].astype(np.float64))
     within = np.sqrt(root**2 + small.graph["stem.bn"].attrs["eps"])
     y = wrong(small, "bn-eps", "0.001", [])[0]["stem.conv"]
-    params = {**small.net.params, "stem.bn.gamma": gamma * within / (root + 0.02)}
+    factor = 1 / (root + 0.02) if bug == "bn-eps-outside" else 1 / root + 0.02
+    params = {**small.net.params, "stem.bn.gamma": gamma * within * factor}
     one = cut(Parts(small.graph), params, "stem.bn", {"stem.conv": y}, judged=False)
     tensors = {"stem.conv": y, "stem.bn": run(one).astype(np.float32)}
     (cause, *_) = judged(small, tensors).causes["stem.bn"]
-    assert (cause.ids, cause.mistakes[0].facts) == (("bn-eps-outside",), {"eps": 0.02, "outside": "root"})
+    assert (cause.ids, cause.mistakes[0].facts) == ((bug,), {"eps": 0.02})
 
 
 def test_one_wrong_layer_is_no_pattern(small):

@@ -25,8 +25,9 @@ def folding(
 @pytest.mark.parametrize(
     ("fold", "bug", "form", "arrays"),
     [
-        (folding(divisor=lambda var, eps: np.sqrt(var) + 3e-4), "bn-eps-outside", "0.0003 root", 104),
-        (folding(divisor=lambda var, eps: np.sqrt(var) + 1e-5), "bn-eps-outside", "1e-05 root", 104),
+        (folding(divisor=lambda var, eps: np.sqrt(var) + 3e-4), "bn-eps-outside", "0.0003", 104),
+        (folding(divisor=lambda var, eps: np.sqrt(var) + 1e-5), "bn-eps-outside", "1e-05", 104),
+        (folding(divisor=lambda var, eps: 1 / (1 / np.sqrt(var) + 2e-3)), "bn-eps-inverse", "0.002", 104),
         (folding(divisor=lambda var, eps: np.sqrt(var * 64 / 63 + eps)), "bn-statistics-scaled", "var", 104),
         (
             folding(lambda var, eps: np.sqrt(0.5 * var + eps), offset=lambda beta, mean, s: beta - 0.5 * mean * s),

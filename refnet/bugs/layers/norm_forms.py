@@ -13,7 +13,7 @@ import numpy.typing as npt
 from refnet.bugs.language.arrays import FOLDED_BIAS, Expected, UnitArrays
 from refnet.bugs.language.changes import Change
 from refnet.bugs.language.segments import Segment
-from refnet.bugs.layers.norms import fold_divisors
+from refnet.bugs.layers.norms import eps_seen, fold_divisors
 from refnet.readings.carried import channel
 from refnet.readings.precision import FLOATS
 
@@ -42,6 +42,25 @@ def bn_beta_scaled(unit: UnitArrays) -> Iterator[Change]:
         root = np.sqrt(np.maximum(unit["var"] + unit.eps, 1e-30))
         for form, factor in (("gamma", unit["gamma"]), ("deviation", 1 / root), ("both", unit["gamma"] / root)):
             yield _with(unit, form, {"beta": unit["beta"] * factor})
+
+
+def bn_eps_inverse(part: Segment | UnitArrays) -> Iterator[Change]:
+    """eps added to 1 over the root.
+
+    1 / sqrt(var) + eps multiplies instead of 1 / sqrt(var + eps).
+    """
+    for unit in part.units if isinstance(part, Segment) else (part,):
+        if unit.norm is not None and (unit["var"] > 0).all():
+            roots = np.sqrt(unit["var"])
+            for eps in dict.fromkeys((unit.eps, *eps_seen(part, unit, _inverse))):
+                gamma = unit["gamma"] * np.sqrt(unit["var"] + unit.eps) * (1 / roots + eps)
+                yield replace(_with(unit, f"{eps:g}", {"gamma": gamma}), facts={"eps": eps})
+
+
+def _inverse(divisor: Array, var: Array) -> Array:
+    """eps where 1 / sqrt(var) + eps is what multiplies."""
+    eps: Array = 1 / divisor - 1 / np.sqrt(var)
+    return eps
 
 
 def bn_twice(segment: Segment) -> Iterator[Change]:

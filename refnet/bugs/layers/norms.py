@@ -60,15 +60,6 @@ def _outside(divisor: Array, var: Array) -> Array:
     return eps
 
 
-def _inverse(divisor: Array, var: Array) -> Array:
-    """eps where 1 / sqrt(var) + eps is what multiplies."""
-    eps: Array = 1 / divisor - 1 / np.sqrt(var)
-    return eps
-
-
-_OUTSIDE: Mapping[str, Callable[[Array, Array], Array]] = {"root": _outside, "inverse": _inverse}
-
-
 def _other_eps(unit: UnitArrays, tried: Iterable[float]) -> Iterator[Change]:
     if unit.norm is None:
         return
@@ -126,27 +117,31 @@ def round_eps(eps: float) -> tuple[float, ...]:
 def bn_eps_outside(part: Segment | UnitArrays) -> Iterator[Change]:
     """eps outside the root.
 
-    sqrt(var) + eps divides instead of sqrt(var + eps); or 1 / sqrt(var) + eps multiplies.
+    sqrt(var) + eps divides instead of sqrt(var + eps).
 
     Source: https://github.com/pjreddie/darknet/blob/master/src/blas.c
     """
     for unit in part.units if isinstance(part, Segment) else (part,):
-        if unit.norm is None:
-            continue
-        for outside, rule in _OUTSIDE.items():
-            found = _solved(part, unit, rule) if isinstance(part, Segment) else _shown(part, rule)
-            others = (1e-6, 1e-5, 1e-3) if outside == "root" else ()
-            for eps in dict.fromkeys((unit.eps, *others, *found)):
-                yield replace(with_eps_outside(unit, outside, f"{eps:g}", eps), facts={"eps": eps, "outside": outside})
+        if unit.norm is not None:
+            for eps in dict.fromkeys((unit.eps, 1e-6, 1e-5, 1e-3, *eps_seen(part, unit, _outside))):
+                yield replace(with_eps_outside(unit, f"{eps:g}", eps), facts={"eps": eps})
 
 
-def with_eps_outside(unit: UnitArrays, outside: str, form: str, eps: float) -> Change:
-    """A batch norm that adds eps to the root of the variance ('root'), or to 1 over that root ('inverse')."""
+def eps_seen(part: Segment | UnitArrays, unit: UnitArrays, rule: Callable[[Array, Array], Array]) -> Iterable[float]:
+    """eps in round figures, as a port's tensor or the weights of a fold show it.
+
+    Parameters
+    ----------
+    rule : makes eps of what gamma is divided by and of the variance
+    """
+    return _solved(part, unit, rule) if isinstance(part, Segment) else _shown(part, rule)
+
+
+def with_eps_outside(unit: UnitArrays, form: str, eps: float) -> Change:
+    """A batch norm that divides by sqrt(var) + eps."""
     with np.errstate(all="ignore"):
-        root = np.sqrt(np.maximum(unit["var"], 0))
-        factor = 1 / (root + eps) if outside == "root" else 1 / root + eps
-        gamma = unit["gamma"] * np.sqrt(unit["var"] + unit.eps) * factor
-    return _with(unit, f"{form} {outside}".strip(), gamma=gamma)
+        gamma = unit["gamma"] * np.sqrt(unit["var"] + unit.eps) / (np.sqrt(np.maximum(unit["var"], 0)) + eps)
+    return _with(unit, form, gamma=gamma)
 
 
 def already_normalised(segment: Segment) -> Iterator[Change]:

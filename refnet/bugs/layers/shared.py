@@ -109,14 +109,14 @@ def gate_throughout(segment: Segment) -> Iterator[Change]:
 def bn_own_outside(segment: Segment) -> Iterator[Change]:
     """eps outside the root, where layers have several.
 
-    sqrt(var) + eps divides instead of sqrt(var + eps), each layer's own eps; or 1 / sqrt(var) + eps multiplies.
+    sqrt(var) + eps divides instead of sqrt(var + eps), each layer's own eps.
 
     Source: https://github.com/pjreddie/darknet/blob/master/src/blas.c
     """
     units = [unit for unit in segment.units if unit.norm is not None]
     if len({unit.eps for unit in units}) > 1:
-        for outside, unit in itertools.product(("root", "inverse"), units):
-            yield with_eps_outside(unit, outside, "", unit.eps)
+        for unit in units:
+            yield with_eps_outside(unit, "", unit.eps)
 
 
 def weights_rounded(segment: Segment) -> Iterator[Change]:

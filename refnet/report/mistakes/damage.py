@@ -42,7 +42,8 @@ FILE_WORDS: _Words = {
     "bias-missing": "the bias is lost",
     "weights-zeroed": "all its elements are zero",
     "bn-eps": "batch norm was folded with eps {found:g} instead of {known:g}",
-    "bn-eps-outside": "{eps:g} is added to {outside} of the variance, not to the variance",
+    "bn-eps-outside": "{eps:g} is added to the root of the variance, not to the variance",
+    "bn-eps-inverse": "{eps:g} is added to 1 over the root of the variance, not to the variance",
     "bn-fix-gamma": "gamma is taken as 1",
     "bn-missing": "batch norm is gone without having been worked in",
     "bn-var-std": {

@@ -22,7 +22,6 @@ _SAID: Mapping[str, Mapping[Any, str]] = {
         "norm": "channels of its batch norm",
         "conv+norm": "channels of its weights and batch norm",
     },
-    "outside": {"root": "the root", "inverse": "1 over the root"},
     "whose": {"expanded": "expanded channels", "entry": "block's input"},
     "how": {"": "", "bare": ", not rounded", "rounded": ", rounded to 8"},
     "arrays": {"conv": "weights", "norm": "batch norm", "conv+norm": "weights and the batch norm"},

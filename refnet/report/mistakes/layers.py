@@ -234,10 +234,7 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "half": "the hard sigmoid, of gates and in hard swish, is clip((x + 1) / 2, 0, 1)",
         "true": "the sigmoid, of gates and in swish, is the true one",
     },
-    "bn-own-outside": {
-        "root": "the layer's own eps is added to the root of the variance, not to the variance",
-        "inverse": "the layer's own eps is added to 1 over the root of the variance, not to the variance",
-    },
+    "bn-own-outside": "the layer's own eps is added to the root of the variance, not to the variance",
     "act-exchanged": {
         "blocks": "ReLU and hard swish are exchanged in the blocks",
         "all": "ReLU and hard swish are exchanged in all layers",
