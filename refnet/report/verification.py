@@ -37,6 +37,7 @@ __all__ = ["verification_document", "verification_junit", "verification_text"]
 
 _MANY = 20  # lines of one kind
 _NAMED = 4  # nodes in one line
+_SHOWN = 8  # tensors with one fault, each with figures of its own
 _LONG = 60  # letters of a file's own name
 # Notes that say which weights were taken.
 _TOLD = ("wrapper", "beside", "training", "words", "order", "alike", "unfolded", "divisor", "end")
@@ -219,7 +220,8 @@ def _values(found: Verified, verbose: bool) -> str:
     if found.pattern is not None:
         lines.append(f"  {pattern_words(found.pattern, found.faults)}")
     if not verbose and (found.pattern or found.other):
-        rows = rows[:1]
+        few = found.pattern is not None and not found.pattern.same and len(rows) <= _SHOWN
+        rows = rows if few else rows[:1]
     lines += _few([f"  {_line(value)}" for value in rows], len(rows) if verbose else _MANY)
     for kind in dict.fromkeys(value.kind for value in found.faults):
         if kind in KIND_SENTENCES:

@@ -86,6 +86,7 @@ _TABLE = (
     Kind("overflow", ("weights-overflow",)),
     Kind("short-first", ("weights-fp16",), (_LIES, _FOLD), ("float16", "bfloat16")),
     Kind("printed", ("weights-printed",)),
+    Kind("unnudged", ("integers-unnudged",)),
     Kind("cut-off", ("weights-stepped",), (_LIES,), _ONE_SIDED),
     # Size
     Kind("variance", ("bn-variance-stored", "bn-statistics-scaled"), (_LIES, _FOLD)),

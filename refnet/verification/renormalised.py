@@ -66,6 +66,8 @@ def _form(sides: Sides, name: str, wrong: Mapping[str, ArrayFinding]) -> str:
     w, b = wrong.get(f"{name}.w"), wrong.get(f"{name}.b")
     if w is None:
         return "mean" if b is not None and b.kind in _OPEN else ""
+    if sides.first[name].foldable and sides.second[name].foldable:
+        return ""  # both hold the numbers of batch norm themselves
     if w.mistake is None or w.mistake.bug != "channels-scaled" or _range(w.mistake.facts)["least"] <= 0:
         return ""
     is_scaled = _is_scaled_about(sides, name)

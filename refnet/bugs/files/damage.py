@@ -73,16 +73,47 @@ def weights_scaled(unit: UnitArrays) -> Iterator[Change]:
     if not comparable(unit) or copy.size <= _FEW:
         return
     square = float((wanted.value**2).sum())
-    if square:
-        factor = float((copy * wanted.value).sum()) / square
-        if abs(factor - 1) <= 3 * _U:
-            return  # once is no change
-        value = factor * wanted.value
-        # The product rounds, and so do the factor itself and our estimate of it.
-        slack = abs(factor) * wanted.slack + 3 * _U * np.abs(value)
-        # Integers may have been made from integers that were right.
-        slack += abs(factor) * unit.steps.get(unit.names[unit.slot], np.zeros(1)) / 2
-        yield made_so(unit, "", Expected(value, slack), factor=factor)
+    if not square:
+        return
+    factor = float((copy * wanted.value).sum()) / square
+    steps = unit.steps.get(unit.names[unit.slot])
+    if steps is not None:
+        yield from _integers_scaled(unit, factor, steps)
+    elif abs(factor - 1) > 3 * _U:  # once is no change
+        yield _times(unit, factor)
+
+
+def _times(unit: UnitArrays, factor: float, more: Array | float = 0.0) -> Change:
+    """The array times a factor; the product rounds, and so do the factor itself and our estimate of it."""
+    wanted = unit.tensors[unit.slot]
+    value = factor * wanted.value
+    return made_so(unit, "", Expected(value, abs(factor) * wanted.slack + 3 * _U * np.abs(value) + more), factor=factor)
+
+
+def _integers_scaled(unit: UnitArrays, factor: float, steps: Array) -> Iterator[Change]:
+    """Integers beside their half steps; they may have been made from integers that were right, if once is too few.
+
+    Those at the ends may have been cut off; where that alone explains them, no factor is told.
+    """
+    copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
+    inside = (copy > copy.min()) & (copy < copy.max())
+    off = np.abs(copy - np.clip(wanted.value, copy.min(), copy.max()))
+    if not inside.any() or (off <= steps * (0.5 + _ONE) + wanted.slack).all():
+        return
+    rows, own = ((each / steps)[inside].reshape(1, -1) for each in (copy, wanted.value))
+    (nearest,) = nearest_factors(rows, own, np.array([factor]))
+    if abs(nearest - 1) > _ONE:
+        made = last_cut(float(nearest) * wanted.value, copy.min(), copy.max(), steps)
+        yield made_so(unit, "", Expected(made, nearest * wanted.slack + 3 * _U * np.abs(made)), factor=float(nearest))
+    if (off > steps * (1 + _ONE) + wanted.slack).any():
+        yield _times(unit, factor, abs(factor) * steps / 2)
+
+
+def last_cut(values: Array, low: Array, high: Array, step: Array) -> Array:
+    """Values whose integers would lie one beyond the ends, at the ends: of 256 levels the last is cut off."""
+    cut = np.clip(values, low, high)
+    made: Array = np.where(np.abs(values - cut) <= 1.5 * step, cut, values)
+    return made
 
 
 def channels_scaled(unit: UnitArrays) -> Iterator[Change]:

@@ -12,21 +12,27 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.files.damage import comparable, made_so, nearest_factors
+from refnet.bugs.files.damage import comparable, last_cut, made_so, nearest_factors
+from refnet.bugs.files.stored_weights import grids
 from refnet.bugs.language.arrays import Expected, UnitArrays
 from refnet.bugs.language.changes import Change
 from refnet.bugs.memory.channel_orders import rule_of, ruled_orders
+from refnet.bugs.numbers.precision import grid_steps
 from refnet.readings.precision import FLOATS
 
-__all__ = ["integers_misread", "scales_moved"]
+__all__ = ["integers_misread", "integers_unnudged", "scales_moved"]
 
 Array = npt.NDArray[Any]
 
 _U = FLOATS["float32"].u
 _QUOTIENT = 4 * _U  # relative: what float32 leaves of an integer times its step, and of that over the step
+_SAME = 16 * _U  # relative: the same where both were folded, and the scale was made of what was
 _HALF = 128  # of the integers of a byte
+_BITS = 8
+_LEVELS = (255 / 256, 256 / 255)
 _FULL = 126  # of the largest integer of a channel that has a scale of its own: 127, and perhaps one less
 _FEWEST = 4  # weights of a channel that show whether a factor fits
+_TOSSES = 20  # weights whose rounding errors lie within one step about another place than zero by no chance
 
 
 class _Integers(NamedTuple):
@@ -150,16 +156,111 @@ def integers_misread(unit: UnitArrays) -> Iterator[Change]:
     Bytes of one kind, signed or not, as those of the other; or with another zero point.
     """
     held = _integers(unit)
-    if held is None or held.steps.ndim > 1:
-        return
-    q, steps = held.q, held.steps[:, None]
-    by = np.rint(np.median(q - held.right / steps, axis=1))
+    if held is None:
+        yield from _floats_misread(unit)
+    elif held.steps.ndim == 1:
+        q, steps = held.q, held.steps[:, None]
+        for form, more, facts in _readings(q, np.rint(np.median(q - held.right / steps, axis=1)), several=_FEWEST):
+            yield _moved(unit, form, more * steps, **facts)
+
+
+def _readings(q: Array, by: Array, several: int) -> Iterator[tuple[str, Array, dict[str, int]]]:
+    """What was added to integers that were read as others; `by` is how much that is in each channel."""
     if by.any() and not np.ptp(by):
-        yield _moved(unit, "moved", by[:, None] * steps, by=int(by[0]))
-    elif by.any() and q.shape[1] >= _FEWEST:
-        yield _moved(unit, "each", by[:, None] * steps, least=int(by.min()), most=int(by.max()))
-    yield _moved(unit, "turned", np.where(q < 0, -_HALF, _HALF) * steps)
-    yield _moved(unit, "unsigned", np.where(q >= _HALF, 2 * _HALF, 0) * steps)
+        yield "moved", by[:, None], {"by": int(by[0])}
+    elif by.any() and q.shape[1] >= several:
+        yield "each", by[:, None], {"least": int(by.min()), "most": int(by.max())}
+    yield "turned", np.where(q < 0, -_HALF, _HALF), {}
+    if (q >= _HALF).any():
+        yield "unsigned", np.where(q >= _HALF, 2 * _HALF, 0), {}
+
+
+def _floats_misread(unit: UnitArrays) -> Iterator[Change]:
+    """The same of integers that were multiplied by their scale, and are floats in the file.
+
+    Which integer is the right one is exact then, but for weights on a tie.
+    """
+    copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
+    if unit.slot != "w" or not comparable(unit) or copy.ndim < 2 or unit.names["w"] in unit.steps:
+        return
+    for step, least, most in _scales_of(copy, wanted.value):
+        if not (_is_whole(copy[:1], step[:1]) and _is_whole(copy, step)):
+            continue
+        exact, q = wanted.value / step, np.rint(copy / step).reshape(len(copy), -1)
+        right = np.clip(np.rint(exact), least, most)
+        tie = np.abs(np.abs(exact - np.trunc(exact)) - 0.5) <= _SAME * np.abs(exact) + wanted.slack / step
+        by = np.median(q - right.reshape(q.shape), axis=1)
+        for form, more, facts in _readings(q, by, several=_FEWEST):
+            left = form == "moved" and 0 <= q.min() < facts["by"] and q.max() < 2 * _HALF
+            made = (right + np.broadcast_to(more, q.shape).reshape(right.shape)) * step
+            slack = _SAME * np.abs(made) + np.where(tie, step, 0.0)
+            yield made_so(unit, "left" if left else form, Expected(made, slack), **facts)
+
+
+def _scales_of(copy: Array, right: Array) -> Iterator[tuple[Array, int, int]]:
+    """Scales that quantisers take of the right weights, then that of the copy's own grid; and the ends of integers."""
+    for per in ("channel", "tensor"):
+        axes = tuple(range(1, right.ndim)) if per == "channel" else None
+        for levels in (_HALF - 1, _HALF):
+            yield np.broadcast_to(grid_steps(right, per, levels), _along(copy)), -_HALF, _HALF - 1
+        ends = (np.maximum(right.max(axis=axes, keepdims=True), 0), np.minimum(right.min(axis=axes, keepdims=True), 0))
+        step = np.maximum((ends[0] - ends[1]) / (2 * _HALF - 1), FLOATS["float32"].subnormal)
+        yield np.broadcast_to(step, _along(copy)), 1 - 2 * _HALF, 2 * _HALF - 1
+    for _, bits, step in grids(copy):
+        if bits <= _BITS + 1:
+            yield np.broadcast_to(step, _along(copy)), 1 - 2 * _HALF, 2 * _HALF - 1
+
+
+def _along(copy: Array) -> tuple[int, ...]:
+    return len(copy), *(1,) * (copy.ndim - 1)
+
+
+def _is_whole(copy: Array, step: Array) -> bool:
+    q = copy / step
+    return bool((np.abs(q - np.rint(q)) <= _SAME * np.abs(q)).all())
+
+
+def integers_unnudged(unit: UnitArrays) -> Iterator[Change]:
+    """a constant part of a step is added to every weight.
+
+    The integers count from the unrounded minimum, or down from the maximum, and the zero point is rounded: the range
+    was not moved so that zero is an integer. Its ends say how much that is; of a tensor also all of its elements. The
+    scale may besides be that of a level more or fewer.
+    """
+    copy, wanted = unit.seen[unit.slot], unit.tensors[unit.slot]
+    if unit.slot != "w" or not comparable(unit):
+        return
+    told = unit.steps.get(unit.names[unit.slot])
+    for step in [step for _, bits, step in grids(copy) if bits <= _BITS] if told is None else [told]:
+        alike = not np.ptp(step)
+        axes = None if alike else tuple(range(1, copy.ndim))
+        low, high = copy.min(axis=axes, keepdims=True), copy.max(axis=axes, keepdims=True)
+        off = np.abs(copy - np.clip(wanted.value, low, high)) > step * (0.5 + _HALF * _QUOTIENT) + wanted.slack
+        if not off.any():
+            continue
+        for form, part, factor in _parts(copy, wanted.value, step, axes):
+            value = last_cut(factor * wanted.value + part * step, low, high, step)
+            nearest = bool((np.abs(part) <= 0.5 + _HALF * _QUOTIENT).all())
+            facts = {"parts": (float(part.min()), float(part.max())), "zero": nearest, "of_scale": factor}
+            yield made_so(unit, form, Expected(value, factor * wanted.slack + 3 * _U * np.abs(value)), **facts)
+
+
+def _parts(copy: Array, right: Array, step: Array, axes: tuple[int, ...] | None) -> Iterator[tuple[str, Array, float]]:
+    """Which part of a step was added, of a tensor or of each channel, and what the scale was multiplied by."""
+    for factor in (1.0, *_LEVELS):
+        for form, end, beyond in (("minimum", np.min, np.minimum), ("maximum", np.max, np.maximum)):
+            own, its = (beyond(end(each, axis=axes, keepdims=True), 0) for each in (copy, factor * right))
+            yield form, (own - its) / step, factor
+    inside = (copy > copy.min()) & (copy < copy.max())  # the ends may be cut off
+    if axes is None and (share := _middle(((copy - right) / step)[inside])):
+        yield "part", np.full(1, share), 1.0
+
+
+def _middle(off: Array) -> float:
+    """About which part of a step rounding errors lie, if on both sides of zero; else they were rounded to one side."""
+    if off.size < _TOSSES or min(-off.min(), off.max()) <= _HALF * _QUOTIENT:
+        return 0.0
+    return float(off.min() + off.max()) / 2
 
 
 def _moved(unit: UnitArrays, form: str, more: Array, **facts: Any) -> Change:

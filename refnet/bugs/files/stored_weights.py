@@ -126,8 +126,9 @@ def weights_stepped(unit: UnitArrays) -> Iterator[Change]:
         axes = None if per == "tensor" else tuple(range(1, copy.ndim))
         low, high = copy.min(axis=axes, keepdims=True), copy.max(axis=axes, keepdims=True)
         value, slack = np.clip(wanted.value, low, high), _MOST * _U * np.abs(copy)
+        half = step / 2 if told is None else 0.0  # of what a file holds as integers it is rounding anyhow
         yield from _one_sided(unit, per, bits, Expected(value, wanted.slack + slack), step)
-        yield made_so(unit, f"{per} nearest", Expected(value, wanted.slack + step / 2 + slack), bits=bits)
+        yield made_so(unit, f"{per} nearest", Expected(value, wanted.slack + half + slack), bits=bits)
     for form, (fraction, least, most) in _MINIFLOATS.items():
         if np.all(np.abs(copy) <= most) and _is_whole(copy / _spacing(copy, fraction, least), 1.0):
             value = np.clip(wanted.value, -most, most)
@@ -140,15 +141,20 @@ def _one_sided(unit: UnitArrays, per: str, bits: int, exact: Expected, step: Arr
     Of numbers that are cut off nearly all that are not zero lie off: where few do, these are damaged.
     """
     copy, value = unit.seen[unit.slot], exact.value
+    half = 0.0 if unit.names[unit.slot] in unit.steps else step / 2  # of a file's own integers it is rounding anyhow
     apart = np.abs(copy - value)
     moved = (apart > exact.slack)[value != 0]
     if moved.size and moved.mean() > 0.5 and (apart > step / 2 + exact.slack).any():
-        sides = {"cut": np.abs(copy) <= np.abs(value), "down": copy <= value, "up": copy >= value}
-        for how, side in sides.items():
-            made = np.where(side | (apart <= exact.slack), value, np.nan)
-            yield made_so(unit, f"{per} {how}", Expected(made, step + 2 * exact.slack), bits=bits)
+        sides = {
+            "cut": (np.abs(copy) <= np.abs(value), -np.sign(value)),
+            "down": (copy <= value, -1),
+            "up": (copy >= value, 1),
+        }
+        for how, (side, toward) in sides.items():
+            made = np.where(side | (apart <= exact.slack), value + toward * step / 2, np.nan)
+            yield made_so(unit, f"{per} {how}", Expected(made, half + 2 * exact.slack), bits=bits)
         raised = value + np.where(value < -step / 2, step, 0.0)  # (int)(x + 0.5), which goes toward zero
-        yield made_so(unit, f"{per} half", Expected(raised, step / 2 + exact.slack), bits=bits)
+        yield made_so(unit, f"{per} half", Expected(raised, half + exact.slack), bits=bits)
 
 
 def _bias_stepped(unit: UnitArrays) -> Iterator[Change]:

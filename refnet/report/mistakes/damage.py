@@ -29,6 +29,7 @@ _ORDERS = {
     "order": "{moved} of {of} {side} are in another order, from {start} on",
 }
 
+_PART = "{parts} of a step is added to every weight{of_scale}"
 _MANNERS = {
     "nearest": "rounded",
     "cut": "cut off toward zero",
@@ -120,9 +121,15 @@ FILE_WORDS: _Words = {
     },
     "integers-misread": {
         "moved": "every integer is {by:+d} off: another zero point",
+        "left": "the zero point is left in: every integer is {by:+.0f} off",
         "each": "the integers of each channel are off, by {least:+d} to {most:+d}: other zero points",
         "turned": "signed bytes are taken for unsigned ones moved by 128",
         "unsigned": "signed bytes are read as unsigned ones",
+    },
+    "integers-unnudged": {
+        "minimum": f"{_PART}: the integers count from the unrounded minimum, and the zero point is {{zero}}",
+        "maximum": f"{_PART}: the integers count down from the unrounded maximum, and the zero point is {{zero}}",
+        "part": f"{_PART}, as where integers count from an unrounded end of the range, and the zero point is rounded",
     },
     "weights-misplaced": {"": "it holds {layer}.{slot}", "transposed": "it holds {layer}.{slot}, transposed"},
     "weights-shifted": {

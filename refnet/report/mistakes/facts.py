@@ -33,6 +33,7 @@ _SAID: Mapping[str, Mapping[Any, str]] = {
         "var": "the variance",
     },
     "what": {"arrays": "weights and biases", **{word: word for word in ("weights", "biases", *_KNOBS)}},
+    "zero": {True: "rounded", False: "not the nearest to it"},
     "figures": {"decimals": "decimals", "digits": "significant digits"},
     "past": {True: "is beyond", False: "may be rounded on its way beyond"},
     "empty": {True: " and all zero", False: ""},
@@ -50,6 +51,15 @@ def fact_words(key: str, value: Any) -> Any:
             return _factor(value)
         case "factors":
             return ", ".join(map(_factor, value[:3]))
+        case "parts":
+            least, most = (f"{each:.3g}" for each in value)
+            return least if least == most else f"{least} to {most}"
+        case "of_scale":
+            return (
+                ""
+                if value == 1
+                else f", and the scale is {'255/256' if value < 1 else '256/255'} of that of the integers"
+            )
         case "ends_at":
             return f", and end at {value:.7g}" if math.isfinite(value) else ""
         case "at":
@@ -93,7 +103,9 @@ def fact_words(key: str, value: Any) -> Any:
 
 
 def _factor(factor: float) -> str:
-    """A factor as people write it: 255, 1/255, 1.0234."""
+    """A factor as people write it: 255, 1/255, 1.0234; one that is nearly 1 to as many figures as show that."""
+    if 0 < abs(factor - 1) < 1e-5:
+        return f"{factor:.9g}"
     for number, form in ((factor, "{:g}"), (1 / factor if factor else 0.0, "1/{:g}")):
         if abs(number) >= 1 and abs(number - round(2 * number) / 2) < 1e-5 * abs(number):
             return form.format(round(2 * number) / 2)
