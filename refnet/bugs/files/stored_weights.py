@@ -154,7 +154,7 @@ def _one_sided(unit: UnitArrays, per: str, bits: int, exact: Expected, step: Arr
             made = np.where(side | (apart <= exact.slack), value + toward * step / 2, np.nan)
             yield made_so(unit, f"{per} {how}", Expected(made, half + 2 * exact.slack), bits=bits)
         raised = value + np.where(value < -step / 2, step, 0.0)  # (int)(x + 0.5), which goes toward zero
-        yield made_so(unit, f"{per} half", Expected(raised, half + exact.slack), bits=bits)
+        yield made_so(unit, f"{per} half", Expected(raised, step / 2 + exact.slack), bits=bits)
 
 
 def _bias_stepped(unit: UnitArrays) -> Iterator[Change]:
