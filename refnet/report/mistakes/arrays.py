@@ -49,7 +49,7 @@ KIND_SENTENCES: Mapping[str, str] = {
     "damaged": "few elements off",
     "pruned": "weights cut to zero",
     "misread": "bytes or integers read as other numbers",
-    "unnudged": "a constant part of a step added to every weight, as where integers count from the unrounded minimum",
+    "unnudged": "a constant part of a step added to all integers",
     "cut-off": "integers cut off instead of rounded",
     "stepped": "rounded to few bits",
     "truncated": "cut off to a short format",
