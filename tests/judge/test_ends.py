@@ -458,3 +458,9 @@ def test_of_an_end_that_nothing_explains_other_weights_are_said_to_be_possible(p
         net = Network(GRAPH, params)
     found = compare(pack, {"logits": logits(net, X if other else X[:, ::-1])}, seconds=2 if other else 60)
     assert any("refnet verify PACK --against FILE" in note for note in comparison_notes(found)) == other
+
+
+def test_logits_under_a_name_of_probabilities_are_no_copy(pack):
+    found = compare(pack, {"logits": logits(), "probs": logits()})
+    assert not found.holds
+    assert found.judged.findings[-1].name == "output"

@@ -151,7 +151,7 @@ def with_ends(
             soft = PROBABILITIES in fits and are_distributions(candidate[source], shapes[PROBABILITIES])
             fits = [PROBABILITIES] if soft else []
         beside = bool(logits & {*tensors})
-        if _is_copy(np.asarray(candidate[source]), tensors.values()):
+        if not says_probabilities(source) and _is_copy(np.asarray(candidate[source]), tensors.values()):
             fits = []
         node = next((node for node in fits if _plays(node, source, candidate[source], shapes[node], beside)), None)
         if node is None:
