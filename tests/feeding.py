@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from refnet import Network, build, random_params
+from refnet import Network, Row, Table, build, random_params
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
 from refnet.files.images import prepare
@@ -21,6 +21,12 @@ from refnet.report.comparison import cause_sentence
 
 FLOAT32 = Precision.of("float32")
 SIZE = (48, 64)
+V2, KERAS = "torchvision/mobilenet_v2", "keras/MobileNetV2"
+ROWS = (
+    Row(3, 16, 16, False, "relu6", 1),
+    Row(3, 48, 24, False, "relu6", 2),
+    *4 * (Row(3, 72, 24, False, "relu6", 1),),
+)
 
 
 @cache
@@ -28,6 +34,15 @@ def network(model, size=SIZE):
     graph = build(model, width=0.35, size=size, classes=10)
     net = Network(graph, random_params(graph))
     return net, graph.recipe.preprocessing
+
+
+@cache
+def shallow(size):
+    """Six blocks with the preprocessing of V2: what is looked for at the end alone runs all of a network."""
+    own = build(V2, size=size).recipe.preprocessing
+    graph = build(Table(stem=16, rows=ROWS, last=64), size=size, classes=10)
+    graph = replace(graph, recipe=replace(graph.recipe, preprocessing=own))
+    return Network(graph, random_params(graph)), own
 
 
 @cache
@@ -54,9 +69,6 @@ def said(model, made, ends=("stem.conv",), store="float32"):
     )
     assert found.wrong()[:1] == [ends[0]]
     return [cause_sentence(cause) for cause in found.causes[ends[0]]]
-
-
-V2, KERAS = "torchvision/mobilenet_v2", "keras/MobileNetV2"
 
 
 @cache

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from feeding import V2, network, picture, resized
+from feeding import V2, network, picture, resized, shallow
 
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
@@ -32,7 +32,7 @@ PIPELINES = {
 @pytest.mark.parametrize("kernel", PIPELINES)
 def test_another_librarys_whole_pipeline_is_said_from_the_end_alone(kernel):
     rule, words = PIPELINES[kernel]
-    net, own = network(V2, (32, 32))
+    net, own = shallow((32, 32))
     x = prepare(picture(), own, (32, 32))
     bytes_ = prepare(
         picture(), replace(own, scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3), (32, 32), KERNELS[kernel].resize
@@ -44,7 +44,7 @@ def test_another_librarys_whole_pipeline_is_said_from_the_end_alone(kernel):
 
 
 def test_a_kernel_that_rounds_a_few_pixels_otherwise_is_said_from_the_end_alone():
-    net, own = network(V2, (64, 64))
+    net, own = shallow((64, 64))
     x = prepare(picture(), own, (64, 64))
 
     def area(pixels, shape):
@@ -70,7 +70,7 @@ def test_the_kernel_of_another_library_is_said(name):
 
 def test_a_kernel_of_floats_may_round_where_it_reads():
     """Places in float32, as PyTorch and TensorFlow compute them, from the end alone."""
-    net, own = network(V2, (64, 64))
+    net, own = shallow((64, 64))
     x = prepare(picture(), own, (64, 64))
 
     def places(pixels, shape):
