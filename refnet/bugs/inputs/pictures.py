@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ Resize = Callable[[Array, tuple[int, int]], Array]
 _Way = Callable[[Resize, Array, tuple[int, int]], Array]  # a kernel, pixels and a shape -> pixels
 _Placement = tuple[str, str, Callable[[Resize], Array]]
 
-_TIMES = (2, 3, 4, 8)  # how many times smaller a reader makes a picture
+TIMES_SMALLER = (2, 3, 4, 8)  # how many times a reader makes a picture smaller
 _LEAST = 8  # pixels of a side, of which a picture is moved
 _Rule = tuple[tuple[int, int] | None, tuple[int, int]]
 
@@ -159,23 +159,40 @@ def _cut_elsewhere(own: Preprocessing, image: Array, size: tuple[int, int]) -> I
 def _made_smaller(own: Preprocessing, segment: Segment, size: tuple[int, int]) -> Iterator[_Placement]:
     """A picture at a part of its size before it is resized: in its own proportions, or in those of the whole one."""
     assert segment.image is not None
-    shape = shape_to_crop(segment.image.shape, own, size)
-    decoded = ((name, image) for name, image in segment.decoded.items() if name in JPEG_PARTS)
-    for cut, small in (*decoded, *_reduced(segment.image)):
-        yield cut, "", partial(_by, own, size, small, _plainly)
-        if shape_to_crop(small.shape, own, size) != shape:
-            yield f"{cut} whole", "", partial(_by, own, size, small, partial(_to, shape))
+    whole = segment.image.shape
+    shape = shape_to_crop(whole, own, size)
+    for name, image in segment.decoded.items():
+        if name in JPEG_PARTS:
+            yield from _of_smaller(own, size, name, image.shape, partial(np.asarray, image), shape)
+    for times in TIMES_SMALLER:
+        if min(whole[:2]) >= times:
+            small = cache(partial(_reduced, segment.image, times))  # of a photograph for all kernels, and only if asked
+            sides = tuple(-(-side // times) for side in whole[:2])
+            yield from _of_smaller(own, size, f"reduced {times}", sides, small, shape)
 
 
-def _reduced(image: Array) -> Iterator[tuple[str, Array]]:
-    """A picture at a part of its size: the rounded means of squares of pixels, the last of which may be cut short."""
-    for part in _TIMES:
-        if min(image.shape[:2]) >= part:
-            rows, columns = (np.arange(0, side, part) for side in image.shape[:2])
-            sums = np.add.reduceat(np.add.reduceat(image.astype(np.int64), rows, axis=0), columns, axis=1)
-            height, width = (np.diff([*cuts, n]) for cuts, n in zip((rows, columns), image.shape, strict=False))
-            counts = np.multiply.outer(height, width)[..., np.newaxis]
-            yield f"reduced {part}", ((2 * sums + counts) // (2 * counts)).astype(np.uint8)
+def _of_smaller(
+    own: Preprocessing,
+    size: tuple[int, int],
+    name: str,
+    sides: tuple[int, ...],
+    small: Callable[[], Array],
+    shape: tuple[int, int],
+) -> Iterator[_Placement]:
+    """A smaller picture resized in its own proportions and, where that is another size, to that of the whole one."""
+    yield name, "", lambda resize: _by(own, size, small(), _plainly, resize)
+    if shape_to_crop(sides, own, size) != shape:
+        yield f"{name} whole", "", lambda resize: _by(own, size, small(), partial(_to, shape), resize)
+
+
+def _reduced(image: Array, times: int) -> Array:
+    """A picture so many times smaller: rounded means of squares of pixels, the last of which may be cut short."""
+    rows, columns = (np.arange(0, side, times) for side in image.shape[:2])
+    sums = np.add.reduceat(np.add.reduceat(image, rows, axis=0, dtype=np.int64), columns, axis=1)
+    height, width = (np.diff([*cuts, n]) for cuts, n in zip((rows, columns), image.shape, strict=False))
+    counts = np.multiply.outer(height, width)[..., np.newaxis]
+    made: Array = ((2 * sums + counts) // (2 * counts)).astype(np.uint8)
+    return made
 
 
 def _to(shape: tuple[int, int], resize: Resize, pixels: Array, _: tuple[int, int]) -> Array:

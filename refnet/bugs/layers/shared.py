@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from refnet.bugs.language.arrays import UnitArrays
 from refnet.bugs.language.changes import Change, Deferred, with_op
 from refnet.bugs.language.regions import AT_A_TIME
 from refnet.bugs.language.segments import Segment
@@ -146,15 +147,16 @@ def outputs_left(segment: Segment) -> Iterator[Change]:
             channels = len(unit["w"])
             slots = [slot for slot in ("w", "b", *(("gamma", "beta") if fused else ())) if slot in unit]
             if channels > number and channels % number and (unit.norm is not None or not fused):
-                params = {unit.names[slot]: _cleared(unit[slot], channels % number) for slot in slots}
-                form = f"{number}{' fused' * fused}"
-                yield Change(unit.name, form, {"multiple": number}, params=params)
+                names = {slot: unit.names[slot] for slot in slots}
+                params = Deferred(names.values(), partial(_without_last, unit, names, channels % number))
+                yield Change(unit.name, f"{number}{' fused' * fused}", {"multiple": number}, params=params)
 
 
-def _cleared(array: Array, last: int) -> Array:
-    """An array whose last channels are 0."""
-    made = array.copy()
-    made[-last:] = 0
+def _without_last(unit: UnitArrays, names: Mapping[str, str], count: int) -> Mapping[str, Array]:
+    """Some arrays of a layer, by name, with 0 in so many last channels; `names` has them by slot."""
+    made = {name: unit[slot].copy() for slot, name in names.items()}
+    for array in made.values():
+        array[-count:] = 0
     return made
 
 

@@ -183,7 +183,8 @@ def match_tensors(
         for source in rest
         if source in found
     )
-    rest = [source for source in rest if source not in {each.source for each in beside}]
+    known = {each.source for each in beside}
+    rest = [source for source in rest if source not in known]
     return Assignment(tensors, rest, beside, shift, twins, lines, way.moved)
 
 

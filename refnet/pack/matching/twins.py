@@ -148,8 +148,8 @@ def before_biases(tables: Tables, network: Network, known: Mapping[str, Known], 
         if "b" in node.params and tables.fits(own.source, node.name) and act.inputs == (node.name,):
             y = tables.array(own.source, node.name, own.layout).astype(np.float64)
             b = network.params[f"{node.name}.b"].reshape(1, -1, *[1] * (y.ndim - 2))
-            t = tables.array(read.source, act.name, read.layout).astype(np.float64)
-            rounded = _rounding(tables.candidate[read.source]) * float(np.linalg.norm(y) + np.linalg.norm(b))
+            t = tables.array(read.source, act.name, read.layout)
+            rounded = _rounding(t) * float(np.linalg.norm(y) + np.linalg.norm(b))
             right, wrong = (float(np.linalg.norm(t - getattr(fast, act.op)(z, **act.attrs))) for z in (y + b, y))
             if right <= rounded < wrong:
                 yield node.name

@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+from refnet.bugs.inputs.pictures import TIMES_SMALLER
+
 __all__ = ["PICTURE_FACTS", "PREPROCESSING"]
 
 _DIRECTIONS = {"down": "farther down", "up": "farther up", "right": "to the right", "left": "to the left"}
@@ -106,7 +108,7 @@ _REDUCED = {
     "1/2": "the JPEG is decoded at half its size",
     "1/4": "the JPEG is decoded at a quarter of its size",
     "1/8": "the JPEG is decoded at an eighth of its size",
-    **{f"reduced {n}": f"the picture is made {n} times smaller, by means of {n} by {n} pixels," for n in (2, 3, 4, 8)},
+    **{f"reduced {n}": f"the picture is made {n} times smaller, by means of {n} by {n} pixels," for n in TIMES_SMALLER},
 }
 _SMALLER = {
     f"{form}{whole}": f"{how} before it is resized{proportions}"
