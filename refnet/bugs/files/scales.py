@@ -28,8 +28,8 @@ _U = FLOATS["float32"].u
 _QUOTIENT = 4 * _U  # relative: what float32 leaves of an integer times its step, and of that over the step
 _SAME = 16 * _U  # relative: the same where both were folded, and the scale was made of what was
 _HALF = 128  # of the integers of a byte
-_BITS = 8
-_LEVELS = (255 / 256, 256 / 255)
+_BITS = 8  # of those integers
+_LEVELS = (255 / 256, 256 / 255)  # of a scale: that of 256 steps for that of 255, and the reverse
 _FULL = 126  # of the largest integer of a channel that has a scale of its own: 127, and perhaps one less
 _FEWEST = 4  # weights of a channel that show whether a factor fits
 _TOSSES = 20  # weights whose rounding errors lie within one step about another place than zero by no chance
@@ -160,15 +160,15 @@ def integers_misread(unit: UnitArrays) -> Iterator[Change]:
         yield from _floats_misread(unit)
     elif held.steps.ndim == 1:
         q, steps = held.q, held.steps[:, None]
-        for form, more, facts in _readings(q, np.rint(np.median(q - held.right / steps, axis=1)), several=_FEWEST):
+        for form, more, facts in _readings(q, np.rint(np.median(q - held.right / steps, axis=1))):
             yield _moved(unit, form, more * steps, **facts)
 
 
-def _readings(q: Array, by: Array, several: int) -> Iterator[tuple[str, Array, dict[str, int]]]:
+def _readings(q: Array, by: Array) -> Iterator[tuple[str, Array, dict[str, int]]]:
     """What was added to integers that were read as others; `by` is how much that is in each channel."""
     if by.any() and not np.ptp(by):
         yield "moved", by[:, None], {"by": int(by[0])}
-    elif by.any() and q.shape[1] >= several:
+    elif by.any() and q.shape[1] >= _FEWEST:
         yield "each", by[:, None], {"least": int(by.min()), "most": int(by.max())}
     yield "turned", np.where(q < 0, -_HALF, _HALF), {}
     if (q >= _HALF).any():
@@ -190,7 +190,7 @@ def _floats_misread(unit: UnitArrays) -> Iterator[Change]:
         right = np.clip(np.rint(exact), least, most)
         tie = np.abs(np.abs(exact - np.trunc(exact)) - 0.5) <= _SAME * np.abs(exact) + wanted.slack / step
         by = np.median(q - right.reshape(q.shape), axis=1)
-        for form, more, facts in _readings(q, by, several=_FEWEST):
+        for form, more, facts in _readings(q, by):
             left = form == "moved" and 0 <= q.min() < facts["by"] and q.max() < 2 * _HALF
             made = (right + np.broadcast_to(more, q.shape).reshape(right.shape)) * step
             slack = _SAME * np.abs(made) + np.where(tie, step, 0.0)

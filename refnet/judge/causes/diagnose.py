@@ -171,20 +171,21 @@ class Diagnosis:
         A limit shows only in tensors whose numbers go beyond it: in others no limit at all fits as well.
         """
         ways = Ways(self.segment, self.budget, long=False)
-        for cause in self._accepted(ways).fitting(ways.curved(self._curves(told))):
-            if not any(says_the_same(cause, other) for other in self.found):
-                self.found.append(cause)
-        self.found.sort(key=rank)
+        self._add(self._accepted(ways).fitting(ways.curved(self._curves(told))))
 
     def _take(self, steps: Iterator[Iterable[Cause]]) -> bool:
         """Take the next step, if there is one; of numbers beyond all that it makes nobody is warned."""
         with np.errstate(all="ignore"):
             step = next(steps, None)
-            for cause in step or ():
-                if not any(says_the_same(cause, other) for other in self.found):
-                    self.found.append(cause)
-        self.found.sort(key=rank)  # other segments are told the first
+            self._add(step or ())
         return step is not None
+
+    def _add(self, causes: Iterable[Cause]) -> None:
+        """Causes that say something new; other segments are told the first of all."""
+        for cause in causes:
+            if not any(says_the_same(cause, other) for other in self.found):
+                self.found.append(cause)
+        self.found.sort(key=rank)
 
     def _accepted(self, ways: Ways) -> Acceptance:
         return Acceptance(ways, self.precision, self.yardstick)

@@ -285,19 +285,14 @@ def _runs(segment: Segment, precision: Precision) -> Iterator[Callable[[], Array
         return
     short = store in ("float16", "bfloat16")
     dtype = np.float64 if store == "float64" else np.float32
-    folded_graph, folded = fold_batch_norm(segment.graph, segment.params)
-    ways = [(segment.graph, segment.params), (folded_graph, {**segment.params, **folded})]
+    ways = _folded_and_not(segment)
     if short:
-        ways = [
-            (graph, {name: rounded(np.asarray(params[name], np.float32), store) for name in graph.params()})
-            for graph, params in ways
-        ]
+        ways = [replace(each, params=dict(_in_store(each, store))) for each in ways]
     if is_coarse(segment):
         yield from _moved(segment)
     for order in sorted(ORDERS, key=lambda name: (name not in _QUICK, name)):
         rules = ORDERS[order]
-        for graph, params in ways:
-            one = replace(segment, graph=graph, params=params)
+        for one in ways:
             made = partial(_widely, one, dtype, short_rules(rules, store) if short else rules)
             yield made if precision.printed is None else partial(_written, made, precision.printed)
 
@@ -308,10 +303,20 @@ def _in_half(segment: Segment) -> Iterator[Callable[[], Array]]:
     products = (segment.param(node, "w").size * math.prod(segment.sizes[node.name][1:]) for node in layers)
     if segment.batch * sum(products) > _HALF_MOST:
         return
-    folded_graph, folded = fold_batch_norm(segment.graph, segment.params)
-    for order in _HALF_ORDERS:
-        for graph, params in ((segment.graph, segment.params), (folded_graph, {**segment.params, **folded})):
-            yield partial(_widely, replace(segment, graph=graph, params=params), np.float16, ORDERS[order])
+    for order, one in itertools.product(_HALF_ORDERS, _folded_and_not(segment)):
+        yield partial(_widely, one, np.float16, ORDERS[order])
+
+
+def _in_store(segment: Segment, store: str) -> Iterator[tuple[str, Array]]:
+    """A segment's params in a short format."""
+    for name in segment.graph.params():
+        yield name, rounded(np.asarray(segment.params[name], np.float32), store)
+
+
+def _folded_and_not(segment: Segment) -> list[Segment]:
+    """A segment as it is, and with batch norm worked into its convolutions."""
+    graph, folded = fold_batch_norm(segment.graph, segment.params)
+    return [segment, replace(segment, graph=graph, params={**segment.params, **folded})]
 
 
 def is_coarse(segment: Segment) -> bool:
