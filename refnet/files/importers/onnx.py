@@ -20,7 +20,7 @@ from refnet.files.importers.onnx_constants import CONSTANTS, VIEWS
 from refnet.files.importers.onnx_real import real_operations
 from refnet.files.importers.onnx_resize import onnx_resize, onnx_upsample
 from refnet.files.importers.operations import Rule, begin, follow
-from refnet.files.importers.shared_rules import added_up, limited, named, negative, prelu, summed
+from refnet.files.importers.shared_rules import limited, named, negative, prelu, reduced, summed
 
 __all__ = ["MOVES", "constant_or", "import_onnx", "onnx_pads"]
 
@@ -177,25 +177,14 @@ def _global_pool(kind: str) -> Rule:
     return lambda builder, op, x: builder.mean(op.outputs[0], _channels_first(x), "HW", keep=True, op=kind)
 
 
-def _reduced(kind: str) -> Rule:
-    def reduced(builder: GraphBuilder, op: Operation, x: Map, axes: Const | None = None) -> Map:
-        letters, keep = _over(op, x, axes)
-        return builder.mean(op.outputs[0], x, letters, keep=keep, op=kind)
+def _reduced(how: str) -> Rule:
+    def over(builder: GraphBuilder, op: Operation, x: Map, axes: Const | None = None) -> Map:
+        places = op.attrs.get("axes") if axes is None else axes.array.ravel().tolist()
+        if places is None:
+            raise FormatError("over all axes: only over H and W")
+        return reduced(builder, op.outputs[0], x, places, keep=bool(op.attrs.get("keepdims", 1)), how=how)
 
-    return reduced
-
-
-def _over(op: Operation, x: Map, axes: Const | None) -> tuple[str, bool]:
-    """The axes that an operation reduces, and whether they stay as axes of one point."""
-    places = op.attrs.get("axes") if axes is None else axes.array.ravel().tolist()
-    if places is None:
-        raise FormatError("over all axes: only over H and W")
-    return "".join(x.axes[place] for place in places), bool(op.attrs.get("keepdims", 1))
-
-
-def _reduced_sum(builder: GraphBuilder, op: Operation, x: Map, axes: Const | None = None) -> Map:
-    letters, keep = _over(op, x, axes)
-    return added_up(builder, op.outputs[0], x, letters, keep=keep)
+    return over
 
 
 def _pool(kind: str) -> Rule:
@@ -344,7 +333,7 @@ _OF_TENSORS: Mapping[str, Callable[..., Any]] = {
     "Pad": _pad,
     "ReduceMax": _reduced("max_pool2d"),
     "ReduceMean": _reduced("avg_pool2d"),
-    "ReduceSum": _reduced_sum,
+    "ReduceSum": _reduced("sum"),
     "Relu": named("relu"),
     "Reshape": _reshape,
     "Resize": onnx_resize,

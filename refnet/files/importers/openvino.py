@@ -17,7 +17,7 @@ from refnet.files.containers.structure import Contents, Operation
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value, decimal
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.operations import Rule, begin, follow
-from refnet.files.importers.shared_rules import added_up
+from refnet.files.importers.shared_rules import reduced
 
 __all__ = ["import_openvino"]
 
@@ -136,10 +136,8 @@ def _softmax(builder: GraphBuilder, op: Operation, x: Map) -> Map:
 
 
 def _reduced(builder: GraphBuilder, op: Operation, x: Map, axes: Const) -> Map:
-    letters, keep = "".join(x.axes[place] for place in axes.array.ravel()), _flag(op, "keep_dims")
-    if op.op == "ReduceSum":
-        return added_up(builder, op.outputs[0], x, letters, keep=keep)
-    return builder.mean(op.outputs[0], x, letters, keep=keep)
+    how = "sum" if op.op == "ReduceSum" else "avg_pool2d"
+    return reduced(builder, op.outputs[0], x, axes.array.ravel(), keep=_flag(op, "keep_dims"), how=how)
 
 
 def _pool(kind: str) -> Rule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from refnet.files.containers.structure import Operation
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Value
 from refnet.files.importers.operations import Rule
 
-__all__ = ["added_up", "limited", "named", "negative", "prelu", "summed"]
+__all__ = ["added_up", "limited", "named", "negative", "prelu", "reduced", "summed"]
 
 
 def added_up(builder: GraphBuilder, name: str, x: Map, letters: str, *, keep: bool, factor: float = 1.0) -> Map:
@@ -19,6 +20,14 @@ def added_up(builder: GraphBuilder, name: str, x: Map, letters: str, *, keep: bo
     made = builder.mean(f"{name}.mean", x, letters, keep=keep)
     points = math.prod(x.shape) // math.prod(made.shape)
     return builder.affine(name, made, factor * points, 0.0)
+
+
+def reduced(builder: GraphBuilder, name: str, x: Map, places: Iterable[int], *, keep: bool, how: str) -> Map:
+    """What some axes are reduced to: 'sum', or by an operation of pools."""
+    letters = "".join(x.axes[place] for place in places)
+    if how == "sum":
+        return added_up(builder, name, x, letters, keep=keep)
+    return builder.mean(name, x, letters, keep=keep, op=how)
 
 
 def named(op: str) -> Rule:

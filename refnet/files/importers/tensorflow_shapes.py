@@ -14,16 +14,14 @@ from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, 
 from refnet.files.importers.masks import cast_of
 from refnet.files.importers.operations import Rule
 from refnet.files.importers.repeats import closing, opening, repeated
-from refnet.files.importers.shared_rules import added_up
+from refnet.files.importers.shared_rules import reduced
 
 __all__ = ["SHAPES", "height_width", "of_images", "pad_in_numbers", "refuse_channels_first"]
 
 
 def _reduced(builder: GraphBuilder, op: Operation, x: Map, axes: Const) -> Map:
-    letters, keep = "".join(x.axes[place] for place in axes.array.ravel()), bool(op.attrs.get("keep_dims", False))
-    if op.op == "Sum":
-        return added_up(builder, op.outputs[0], x, letters, keep=keep)
-    return builder.mean(op.outputs[0], x, letters, keep=keep, op="max_pool2d" if op.op == "Max" else "avg_pool2d")
+    how = {"Sum": "sum", "Max": "max_pool2d"}.get(op.op, "avg_pool2d")
+    return reduced(builder, op.outputs[0], x, axes.array.ravel(), keep=bool(op.attrs.get("keep_dims", False)), how=how)
 
 
 def _pool(kind: str) -> Rule:

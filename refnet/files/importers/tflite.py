@@ -21,7 +21,7 @@ from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.masks import above, select
 from refnet.files.importers.operations import Rule, begin, follow
 from refnet.files.importers.repeats import closing, opening, repeated
-from refnet.files.importers.shared_rules import added_up, limited, named, negative, prelu, summed
+from refnet.files.importers.shared_rules import limited, named, negative, prelu, reduced, summed
 
 __all__ = ["LAYOUTS", "import_tflite", "of_channels_last"]
 
@@ -196,11 +196,8 @@ def _softmax(builder: GraphBuilder, op: Operation, x: Map) -> Map:
 
 
 def _reduced(builder: GraphBuilder, op: Operation, x: Map, axes: Const) -> Map:
-    letters = "".join(x.axes[place] for place in axes.array.ravel())
-    if op.op == "SUM":
-        return added_up(builder, op.outputs[0], x, letters, keep=op.attrs["keep_dims"])
-    kind = "max_pool2d" if op.op == "REDUCE_MAX" else "avg_pool2d"
-    return builder.mean(op.outputs[0], x, letters, keep=op.attrs["keep_dims"], op=kind)
+    how = {"SUM": "sum", "REDUCE_MAX": "max_pool2d"}.get(op.op, "avg_pool2d")
+    return reduced(builder, op.outputs[0], x, axes.array.ravel(), keep=op.attrs["keep_dims"], how=how)
 
 
 def _pool(kind: str) -> Rule:
