@@ -36,10 +36,9 @@ _ALIKE = 0.9  # of the norms of a network, or of several layers' weights, that m
 _SEVERAL = 2  # norms that are as they begin, and whose gammas are not: one alone may have been put in
 _MOMENTA = (0.9, 0.99, 0.997, 0.999)  # of running statistics: PyTorch's, Keras', slim's, and TensorFlow's
 _FEW = 20  # steps of training that write statistics in part
-_ABOVE = (
-    0.02  # of the mean variance of a batch: trained networks have a channel that varies less, MobileNets one of 200
-)
-_SPREAD = 4  # times the mean variance: trained networks have a channel that varies more, numbers drawn evenly none
+# Of the mean variance of a batch: trained networks have a channel that varies less, MobileNets one of 200; and how many
+# times that mean they have one that varies more, which numbers drawn evenly have not.
+_ABOVE, _SPREAD = 0.02, 4
 _NAMED = 4  # layers of several, where nothing else says which they are
 _EQUAL = 3  # channels that are the same
 _NEAR = 0.05  # relative: how near a spread must be to an initialiser's

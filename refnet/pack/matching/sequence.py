@@ -105,7 +105,7 @@ def _behind_pool(graph: Graph, gate: str) -> Iterator[str]:
     """A gate and what it is made of, back to its pool."""
     while (node := graph.by_name.get(gate)) is not None:
         yield gate
-        gate = "" if node.op in ("avg_pool2d", "global_avg_pool") else node.inputs[0]
+        gate = "" if node.op == "avg_pool2d" else node.inputs[0]
 
 
 def _without_sums(graph: Graph) -> tuple[str, ...]:
