@@ -108,7 +108,7 @@ def shares_begun(
     count : how many shares
     jobs : how many processes, this one among them, by default one for each share; each has what it is given, and
         imports, for itself. Each begins with a share of its own, this one with the first
-    tell : is given how many shares are done and how many there are, as that goes on
+    tell : is given how many shares are done and how many there are, as that goes on and at the end
 
     Raises
     ------
@@ -122,7 +122,7 @@ def shares_begun(
     def rest() -> list[Any]:
         for share in turns.of(0) if helpers else range(count):
             turns.done(share, function(given, share, count))
-            if tell is not None:
+            if tell is not None and len(turns.made) < count:
                 tell(len(turns.made), count)
         for helper in helpers:
             helper.thread.join()
@@ -130,6 +130,8 @@ def shares_begun(
             if turns.error is not None:
                 raise turns.error
             turns.done(share, function(given, share, count))  # what a lost process had
+        if tell is not None:
+            tell(count, count)
         return [turns.made[share] for share in range(count)]
 
     try:

@@ -53,11 +53,17 @@ def test_one_share_takes_no_other_process(started):
 
 def test_a_process_that_is_done_takes_the_next_share_and_answers_are_in_order(started, tmp_path):
     """The first process waits in its first share for all others, and so has no other."""
-    told = []
-    rows = in_shares(share_of, tmp_path, 5, 2, lambda *counts: told.append(counts))
+    rows = in_shares(share_of, tmp_path, 5, 2)
     assert [row[:2] for row in rows] == [(share, 5) for share in range(5)]
     assert [row[2] for row in rows] == [os.getpid(), *[started[0].pid] * 4]
-    assert told == [(5, 5)]
+
+
+def test_progress_ends_with_all_shares_whoever_works_on_the_last(tmp_path):
+    """This process is done with its share before it hears of the other's last one."""
+    told = []
+    in_shares(share_of, tmp_path, 5, 2, lambda *counts: told.append(counts))
+    assert told[-1] == (5, 5)
+    assert told.count((5, 5)) == 1
 
 
 def test_no_more_processes_are_started_than_there_are_shares(started):
