@@ -8,7 +8,9 @@ cases, a bug fits whose form may be another one in each case (a stride of 2 for 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -45,11 +47,17 @@ _LOOKED = 2  # wrong cases in which ways are looked for: a small one may not tel
 _FIRSTS = 3  # ways that may be the first of two: those that leave least of the error
 
 
-class Faced(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Faced:
     """What is right in a case, and the reader's answer to it."""
 
     subject: Sought
     answer: Arrays
+
+    @cached_property
+    def start(self) -> _Start:
+        """The case with its answer to be explained."""
+        return _Start(self.subject.facing(self.answer))
 
 
 class NamedMistake(NamedTuple):
@@ -70,6 +78,42 @@ class _Step(NamedTuple):
 _Way = tuple[_Step, ...]
 
 
+class _Start:
+    """What mistakes are made in; ways that begin with the same one share what it makes.
+
+    Parameters
+    ----------
+    subject : right, or with the mistakes before
+    """
+
+    def __init__(self, subject: Sought) -> None:
+        self.subject = subject
+        self._changes: dict[str, tuple[Change, ...]] = {}
+        self._firsts: dict[_Step, tuple[tuple[Change, _Start], ...]] = {}
+
+    def changes(self, bug: Bug) -> tuple[Change, ...]:
+        """The ways in which a bug shows here."""
+        if bug.id not in self._changes:
+            self._changes[bug.id] = tuple(self.subject.changes(bug))
+        return self._changes[bug.id]
+
+    def made(self, step: _Step) -> Iterator[tuple[Change, Sought]]:
+        """What a step makes, in each of its forms."""
+        bug = BUGS[step.bug]
+        if step.node:
+            here = (each for each in self.changes(bug) if each.node == step.node and step.form in (None, each.form))
+            made = ((change, _made(self.subject, change)) for change in here)
+            yield from ((change, one) for change, one in made if one is not None)
+        else:
+            yield from _throughout(self, bug, step.form)
+
+    def firsts(self, step: _Step) -> tuple[tuple[Change, _Start], ...]:
+        """The same, for other steps to start from."""
+        if step not in self._firsts:
+            self._firsts[step] = tuple((change, _Start(made)) for change, made in self.made(step))
+        return self._firsts[step]
+
+
 def mistakes_in(faced: Sequence[Faced], *, two: bool = False) -> tuple[tuple[NamedMistake, ...], ...]:
     """Every way that explains all answers, each as the mistakes that it is made of.
 
@@ -83,13 +127,14 @@ def mistakes_in(faced: Sequence[Faced], *, two: bool = False) -> tuple[tuple[Nam
         looked = [*wrong[: _LOOKED - 1], *wrong[_LOOKED - 1 :][-1:]]
         found, ways = _pairs if two else _singles, dict[_Way, None]()
         for each in looked:
-            ways |= dict.fromkeys(found(each))
-            if fits := [way for way in ways if all(_explains(way, other) for other in faced)]:
+            new = [way for way in dict.fromkeys(found(each)) if way not in ways]
+            ways |= dict.fromkeys(new)
+            if fits := [way for way in new if _explains_all(way, faced, wrong)]:
                 return tuple(_as_named(way, wrong) for way in _told(fits))
             if not two:  # one mistake shows in every wrong case, in some form
                 break
         loose = dict.fromkeys(map(_loosened, ways))
-        fits = [way for way in loose if all(_explains(way, each) for each in faced) and _needs_forms(way, wrong)]
+        fits = [way for way in loose if _explains_all(way, faced, wrong) and _needs_forms(way, wrong)]
         return tuple(_as_named(way, wrong) for way in _told(fits))
 
 
@@ -97,7 +142,7 @@ def _needs_forms(way: _Way, wrong: Sequence[Faced]) -> bool:
     """Whether no one form of a way fits all wrong cases; one that does has failed where the reader is right."""
     common: set[tuple[str, ...]] | None = None
     for each in wrong:
-        applied = _applied(way, each.subject.facing(each.answer))
+        applied = _applied(way, each.start)
         forms = {tuple(mistake.form for mistake in mistakes) for mistakes, made in applied if _fits(made, each.answer)}
         common = forms if common is None else common & forms
     return not common
@@ -124,21 +169,28 @@ def _loosened(way: _Way) -> _Way:
     return tuple(step._replace(form=None) for step in way)
 
 
-def _steps(subject: Sought, bugs: Iterable[Bug] = _TRIED) -> Iterator[tuple[_Step, Sought]]:
+def _steps(start: _Start, bugs: Iterable[Bug] = _TRIED) -> Iterator[tuple[_Step, Sought]]:
     """Every bug at every place, and everywhere."""
     for bug in bugs:
-        for change in subject.changes(bug):
-            made = _made(subject, change)
-            if made is not None:
-                yield _Step(bug.id, change.form, change.node), made
-        for change, changed in _throughout(subject, bug):
-            yield _Step(bug.id, change.form, ""), changed
+        made = ((change, _made(start.subject, change)) for change in start.changes(bug))
+        alone = {change: one for change, one in made if one is not None}
+        for change, one in alone.items():
+            yield _Step(bug.id, change.form, change.node), one
+        for change, one in _throughout(start, bug, alone=alone):
+            yield _Step(bug.id, change.form, ""), one
 
 
-def _throughout(subject: Sought, bug: Bug) -> Iterator[tuple[Change, Sought]]:
-    """A bug at all of its places at once; nothing where another one before it has left shapes that nothing runs on."""
+def _throughout(
+    start: _Start, bug: Bug, form: str | None = None, alone: Mapping[Change, Sought] | None = None
+) -> Iterator[tuple[Change, Sought]]:
+    """A bug at all of its places at once; nothing where another one before it has left shapes that nothing runs on.
+
+    `form` is the one that is asked for, None for each; `alone` is what changes make at their own places, as far as that
+    is known.
+    """
     try:
-        yield from subject.throughout(bug)
+        changes = (change for change in start.changes(bug) if form in (None, change.form))
+        yield from start.subject.throughout(bug, changes, alone or {})
     except (ValueError, IndexError, KeyError):
         return
 
@@ -151,19 +203,18 @@ def _made(subject: Sought, change: object) -> Sought | None:
 
 
 def _singles(each: Faced) -> Iterator[_Way]:
-    for step, made in _steps(each.subject.facing(each.answer)):
+    for step, made in _steps(each.start):
         if _fits(made, each.answer):
             yield (step,)
 
 
 def _pairs(each: Faced) -> Iterator[_Way]:
     """On top of each way that comes closer, or makes the shape that the answer has, every other."""
-    facing = each.subject.facing(each.answer)
-    before, other = _left(facing, each.answer), each.answer[0].shape != each.subject.right[0].shape
-    firsts = [(left, step, made) for step, made in _steps(facing) if (left := _left(made, each.answer)) < np.inf]
+    before, other = _left(each.start.subject, each.answer), each.answer[0].shape != each.subject.right[0].shape
+    firsts = [(left, step, made) for step, made in _steps(each.start) if (left := _left(made, each.answer)) < np.inf]
     closer = [first for first in firsts if other or first[0] < before]
     for _, first, made in sorted(closer, key=lambda first: first[0])[:_FIRSTS]:
-        for second, both in _steps(made.facing(each.answer)):
+        for second, both in _steps(_Start(made.facing(each.answer))):
             if _may_join(first, second) and _fits(both, each.answer):
                 yield (first, second)
 
@@ -192,44 +243,42 @@ def _fits(subject: Sought, answer: Arrays) -> bool:
         return False
 
 
-def _applied(way: _Way, subject: Sought) -> Iterator[tuple[tuple[Mistake, ...], Sought]]:
+def _applied(way: _Way, start: _Start) -> Iterator[tuple[tuple[Mistake, ...], Sought]]:
     """A subject with a way's mistakes, in each form that they may have there."""
     if not way:
-        yield (), subject
+        yield (), start.subject
         return
     step, *rest = way
-    bug = BUGS[step.bug]
-    if step.node:
-        here = (
-            (change, _made(subject, change))
-            for change in subject.changes(bug)
-            if change.node == step.node and step.form in (None, change.form)
-        )
-    else:
-        here = ((change, made) for change, made in _throughout(subject, bug) if step.form in (None, change.form))
-    for change, made in here:
-        if made is not None:
-            for mistakes, last in _applied(tuple(rest), made):
-                yield (change.of(bug.id), *mistakes), last
+    if not rest:
+        yield from (((change.of(step.bug),), made) for change, made in start.made(step))
+        return
+    for change, first in start.firsts(step):
+        for mistakes, last in _applied(tuple(rest), first):
+            yield (change.of(step.bug), *mistakes), last
+
+
+def _explains_all(way: _Way, faced: Sequence[Faced], wrong: Sequence[Faced]) -> bool:
+    """Whether a way explains all answers; the largest wrong one tells most."""
+    return all(_explains(way, each) for each in (*wrong[-1:], *faced))
 
 
 def _explains(way: _Way, each: Faced) -> bool:
     """Whether a case's answer is what the way makes; where a part of it is not possible, what the rest makes."""
-    facing, possible = each.subject.facing(each.answer), False
-    for _, made in _applied(way, facing):
+    possible = False
+    for _, made in _applied(way, each.start):
         possible = True
         if _fits(made, each.answer):
             return True
     if possible and any(step.form is not None for step in way):
         return False
     parts = itertools.chain.from_iterable(itertools.combinations(way, size) for size in range(len(way)))
-    return any(_fits(made, each.answer) for part in parts for _, made in _applied(tuple(part), facing))
+    return any(_fits(made, each.answer) for part in parts for _, made in _applied(tuple(part), each.start))
 
 
 def _as_named(way: _Way, wrong: Sequence[Faced]) -> tuple[NamedMistake, ...]:
     """A way in the values of the smallest case in which it shows."""
     for each in wrong:
-        for mistakes, made in _applied(way, each.subject.facing(each.answer)):
+        for mistakes, made in _applied(way, each.start):
             if _fits(made, each.answer):
                 return tuple(NamedMistake(mistake, not step.node) for mistake, step in zip(mistakes, way, strict=True))
     raise AssertionError("a way that fits is made of what fits")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,9 @@ class Told:
         """The rule with one more slip."""
         return Told(self.ruled.slipped(change.form))
 
-    def throughout(self, bug: Bug) -> Iterator[tuple[Change, Sought]]:
+    def throughout(
+        self, bug: Bug, changes: Iterable[Change], alone: Mapping[Change, Sought]
+    ) -> Iterator[tuple[Change, Sought]]:
         """There is one place only."""
         yield from ()
 

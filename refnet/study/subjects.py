@@ -7,8 +7,9 @@ and what a bug makes of the subject is another subject.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from refnet.bugs.catalogue import Bug
 from refnet.bugs.language.arrays import UnitArrays
 from refnet.bugs.language.changes import Change
-from refnet.bugs.language.segments import Segment, limit, run
+from refnet.bugs.language.segments import Segment, limit
 from refnet.bugs.systematic import changed_at
 from refnet.graph import interpret
 from refnet.readings import loops
@@ -57,8 +58,16 @@ class Sought(Protocol):
     def changed(self, change: Change) -> Sought:
         """What a change makes of it."""
 
-    def throughout(self, bug: Bug) -> Iterator[tuple[Change, Sought]]:
-        """The same mistake at every place where it can be: its first change, what all of them make."""
+    def throughout(
+        self, bug: Bug, changes: Iterable[Change], alone: Mapping[Change, Sought]
+    ) -> Iterator[tuple[Change, Sought]]:
+        """The same mistake at every place where it can be: its first change, what all of them make.
+
+        Parameters
+        ----------
+        changes : of the bug, in the forms that are asked for
+        alone : what changes make at their own places, as far as that is known
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +85,7 @@ class Computed:
     precision: Precision
     shape: tuple[int, ...] | None = None
 
-    @property
+    @cached_property
     def right(self) -> Arrays:
         """By loops, in float64."""
         segment = self.segment
@@ -88,7 +97,7 @@ class Computed:
     @property
     def made(self) -> Arrays:
         """By the fast reading, in float64."""
-        y = run(self.segment)
+        y = self.segment.result
         return (y.reshape(self.shape) if self.shape is not None and y.size == np.prod(self.shape) else y,)
 
     def misfit(self, answer: Arrays) -> float:
@@ -97,22 +106,23 @@ class Computed:
         if self.shape is not None and y.shape != self.shape:
             return float("inf")
         with np.errstate(all="ignore"):
-            made = run(self.segment)
+            made = self.segment.result
             y = y.astype(np.float64).reshape(made.shape) if y.size == made.size and self.shape else y
             if y.shape != made.shape or not np.isfinite(made).all():
                 return float("inf")
             error = np.abs(y - made)
             if not error.max(initial=0.0) <= _NEAR * max(1.0, float(np.abs(made).max(initial=0.0))):
                 return float("inf")
-            return _ratio(error, self._limit())
+            return _ratio(error, self._limit)
 
     def off(self, answer: Arrays) -> Arrays:
         """Beyond the worst case of rounding."""
         (y,), (right,) = answer, self.right
         if y.shape != right.shape:
             return (np.ones(y.shape, bool),)
-        return (~(np.abs(y - right) <= self._limit().reshape(y.shape)),)
+        return (~(np.abs(y - right) <= self._limit.reshape(y.shape)),)
 
+    @cached_property
     def _limit(self) -> Array:
         """How far rounding may move each element; one for all where the result is summed up or cut, not only laid out.
 
@@ -140,13 +150,19 @@ class Computed:
         """The segment with the change made."""
         return replace(self, segment=self.segment.changed(change))
 
-    def throughout(self, bug: Bug) -> Iterator[tuple[Change, Sought]]:
+    def throughout(
+        self, bug: Bug, changes: Iterable[Change], alone: Mapping[Change, Sought]
+    ) -> Iterator[tuple[Change, Sought]]:
         """The same mistake in every layer."""
         places: dict[str, dict[str, Change]] = {}
-        for change in self.changes(bug):
+        for change in changes:
             if change.precision is None and not change.lone:
                 places.setdefault(change.form, {}).setdefault(change.node, change)
         for form, found in places.items():
+            first, *others = found.values()
+            if not others and not first.joint and first in alone:
+                yield first, alone[first]
+                continue
             done, segment = changed_at(bug, self.segment, form, found)
             if done:
                 yield done[0], replace(self, segment=segment)
@@ -199,7 +215,9 @@ class Folded:
         """The unit with the change made; as it is where nothing can be folded then."""
         return Folded(self.unit.having(change.params, change.nodes) or self.unit)
 
-    def throughout(self, bug: Bug) -> Iterator[tuple[Change, Sought]]:
+    def throughout(
+        self, bug: Bug, changes: Iterable[Change], alone: Mapping[Change, Sought]
+    ) -> Iterator[tuple[Change, Sought]]:
         """There is one place only."""
         yield from ()
 
@@ -239,7 +257,9 @@ class Padded:
         made = self.segment.changed(change)
         return Padded(made) if "pad" in made.graph.nodes[-1].attrs else self
 
-    def throughout(self, bug: Bug) -> Iterator[tuple[Change, Sought]]:
+    def throughout(
+        self, bug: Bug, changes: Iterable[Change], alone: Mapping[Change, Sought]
+    ) -> Iterator[tuple[Change, Sought]]:
         """There is one place only."""
         yield from ()
 
