@@ -8,8 +8,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from feeding import shallow
 
-from refnet import Network, build, random_params
+from refnet import Network, Row, build, random_params
 from refnet.bugs.detectability import detectability, sites_of_share
 from refnet.bugs.language.segments import limit
 from refnet.bugs.sites import VISIBLE, rms_moved, sites
@@ -20,6 +21,13 @@ from refnet.pack.probe import probe
 from refnet.readings.bounds import Precision
 from refnet.readings.shapes import shapes
 from refnet.report.mistakes.bugs import detectability_rows
+
+V3 = (  # blocks of every kind that it has
+    Row(3, 16, 16, True, "relu", 2),
+    Row(3, 40, 16, False, "relu", 1),
+    Row(5, 48, 24, True, "hard_swish", 2),
+    Row(5, 72, 24, True, "hard_swish", 1),
+)
 
 
 def reported(name, x=None, size=(48, 64), width=0.35):
@@ -109,8 +117,8 @@ def hidden(net, x):
 
 @pytest.mark.parametrize("grey", [False, True])
 def test_what_a_part_of_an_image_shows_is_what_all_of_all_images_show(grey):
-    graph = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 48), classes=10)
-    net = Network(graph, random_params(graph))
+    net, _ = shallow((40, 48), V3)
+    graph = net.graph
     x = np.full_like(probe(graph, 2), 0.3) if grey else probe(graph, 2)
     found = {(each.bug, each.node, each.form) for row in detectability(net, x) for each in row.hidden}
     assert found == hidden(net, x)
@@ -119,8 +127,8 @@ def test_what_a_part_of_an_image_shows_is_what_all_of_all_images_show(grey):
 
 def test_a_blank_image_hides_nothing_that_another_one_shows():
     """And bugs of pixels that only one of the two can have have their places all the same."""
-    graph = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 48), classes=10)
-    net, x = Network(graph, random_params(graph)), probe(graph, 1)
+    net, _ = shallow((40, 48), V3)
+    x = probe(net.graph, 1)
     blank = np.zeros_like(x)
     alone, bare = ({row.bug.id: row for row in detectability(net, image)} for image in (x, blank))
     for pair in ((blank, x), (x, blank)):
@@ -131,8 +139,8 @@ def test_a_blank_image_hides_nothing_that_another_one_shows():
 
 
 def test_a_place_is_counted_once_in_whatever_tensors_it_shows():
-    graph = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 48), classes=10)
-    net = Network(graph, random_params(graph))
+    net, _ = shallow((40, 48), V3)
+    graph = net.graph
     rows = {row.bug.id: row for row in detectability(net, 1e5 * probe(graph, 1))}
     assert 0 < rows["sum-overflow"].places <= 2 * len(graph)  # a sum may leave a format before it is divided, and after
 
