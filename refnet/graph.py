@@ -383,7 +383,7 @@ def walk(
         del arrays
         yield node, values[node.name]
         if not keep:
-            for name in {*node.inputs, node.name}:
+            for name in (*node.inputs, node.name):
                 if last_reader.get(name, node.name) == node.name:
                     values.pop(name, None)
 
@@ -393,8 +393,9 @@ def interpret(graph: Graph, rules: Any, params: Mapping[str, Any], given: Mappin
 
     Arguments are those of `walk`.
     """
-    found = {name: given[name] for name in graph.outputs if name in given}
+    outputs = graph.outputs
+    found = {name: given[name] for name in outputs if name in given}
     for node, value in walk(graph, rules, params, given):
-        if node.name in graph.outputs:
+        if node.name in outputs:
             found[node.name] = value
-    return found[graph.output] if len(graph.outputs) == 1 else {name: found[name] for name in graph.outputs}
+    return found[outputs[0]] if len(outputs) == 1 else {name: found[name] for name in outputs}
