@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import redirect_stderr, redirect_stdout
 from copy import copy
+from io import StringIO
 from xml.etree import ElementTree
 
 import numpy as np
@@ -18,13 +20,27 @@ FEW = ("--kinds", "bottleneck", "--target", "0.985", "--jobs", "1")  # one step 
 DIGITS = str(CHECKOUT / "weights/digits_weights.npz")
 
 
-@pytest.fixture(autouse=True)
-def few_scans(monkeypatch):
+def use_few_scans(patch):
     """A tenth of the scans: what is asked here does not hang on how many there are."""
     scans = adaptation_scans()
     fewer = type(scans)(*(type(part)(part.x[::10], part.labels[::10]) for part in scans))
-    monkeypatch.setattr("refnet.search.scan_task.adaptation_scans", lambda: fewer)
-    monkeypatch.setattr("refnet.search.scan_task._targets", {})
+    patch.setattr("refnet.search.scan_task.adaptation_scans", lambda: fewer)
+    patch.setattr("refnet.search.scan_task._targets", {})
+
+
+@pytest.fixture(autouse=True)
+def few_scans(monkeypatch):
+    use_few_scans(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A folder with what a run wrote, and what it printed."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        use_few_scans(patch)
+        assert adapted(folder) == 0
+    return folder, out.getvalue(), err.getvalue()
 
 
 def adapted(folder, *words):
@@ -35,22 +51,20 @@ def files(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_run_writes_the_network_its_log_and_a_picture(tmp_path, capsys):
-    assert adapted(tmp_path) == 0
-    said = capsys.readouterr()
-    assert sorted(files(tmp_path)) == ["small.jsonl", "small.npz", "small.svg"]
-    assert "block4.project" in said.out
-    assert "all widths scaled" in said.out
-    assert said.err.startswith("refnet: step 1: block4.project 16 -> 14, 98.5% of the latency, accuracy ")
-    net = load(tmp_path / "small.npz")
+def test_a_run_writes_the_network_its_log_and_a_picture(run):
+    folder, out, err = run
+    assert sorted(files(folder)) == ["small.jsonl", "small.npz", "small.svg"]
+    assert "block4.project" in out
+    assert "all widths scaled" in out
+    assert err.startswith("refnet: step 1: block4.project 16 -> 14, 98.5% of the latency, accuracy ")
+    net = load(folder / "small.npz")
     assert net.graph["block4.project"].params["w"][0] == 14
     assert accuracy_held_out(net) > 0.9
-    ElementTree.fromstring((tmp_path / "small.svg").read_text())
+    ElementTree.fromstring((folder / "small.svg").read_text())
 
 
-def test_what_it_writes_goes_through_the_other_commands(tmp_path, capsys):
-    adapted(tmp_path, "--quiet")
-    small, made = str(tmp_path / "small.npz"), str(tmp_path / "made.npz")
+def test_what_it_writes_goes_through_the_other_commands(run, tmp_path, capsys):
+    small, made = str(run[0] / "small.npz"), str(tmp_path / "made.npz")
     assert main(["convert", small, made]) == 0
     assert main(["verify", made, "--against", small]) == 0
     assert main(["golden", small, "-o", str(tmp_path / "pack"), "--batch", "1", "--no-detectability"]) == 0
@@ -69,12 +83,10 @@ def test_the_document_has_every_step_and_the_networks_side_by_side(tmp_path, cap
     assert after["params"] < before["params"]
 
 
-def test_a_run_that_lost_the_end_of_its_log_goes_on_to_the_same_files(tmp_path, capsys):
-    adapted(tmp_path)
-    whole = files(tmp_path)
+def test_a_run_that_lost_the_end_of_its_log_goes_on_to_the_same_files(run, tmp_path):
+    whole = files(run[0])
     lines = whole["small.jsonl"].splitlines(keepends=True)
     (tmp_path / "small.jsonl").write_bytes(b"".join(lines[:3]) + lines[3][:20])
-    (tmp_path / "small.npz").unlink()
     assert adapted(tmp_path, "--resume") == 0
     assert files(tmp_path) == whole
 
