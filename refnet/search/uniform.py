@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 
 from refnet.errors import RequestError
 from refnet.graph import Graph
@@ -33,22 +34,27 @@ def uniform_graph(graph: Graph, latency: LatencyOf, most: float, kinds: Collecti
     """
     widths = [width for width in channel_widths(graph) if width.kind in kinds]
 
-    def at(factor: float) -> Graph:
-        return shrunk(graph, {width.name: max(1, round(width.channels * factor)) for width in widths})
-
     def fits(smaller: Graph) -> bool:
         return asked_latency(latency, smaller, "uniform scaling") <= most
+
+    @cache  # many factors round to the same channels
+    def tried(channels: tuple[int, ...]) -> tuple[Graph, bool]:
+        smaller = shrunk(graph, dict(zip((width.name for width in widths), channels, strict=True)))
+        return smaller, fits(smaller)
+
+    def at(factor: float) -> tuple[Graph, bool]:
+        return tried(tuple(max(1, round(width.channels * factor)) for width in widths))
 
     if fits(graph):
         return graph
     low, high = 0.0, 1.0
-    found = at(low)
-    if not fits(found):
+    found, small_enough = at(low)
+    if not small_enough:
         raise RequestError("uniform scaling: one channel everywhere takes longer")
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        smaller = at(middle)
-        if fits(smaller):
+        smaller, small_enough = at(middle)
+        if small_enough:
             low, found = middle, smaller
         else:
             high = middle
