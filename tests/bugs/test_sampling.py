@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from refnet import Network, build, random_params
+from refnet import Network, Row, Table, build, random_params
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.detectability import detectability
 from refnet.bugs.language.changes import identity
@@ -231,8 +231,14 @@ def test_a_stride_that_is_left_out_beside_a_pool_that_stands_elsewhere_is_run():
     assert {run(both.changed(each)).shape for each in strides} == {(1, 4)}
 
 
+STAGES = tuple(
+    Row(3, 48 if out > 8 else 8, out, False, "relu6", stride)
+    for out, stride in ((8, 1), (12, 2), (12, 1), (16, 2), (16, 1), (16, 1), (24, 2), (24, 1))
+)
+
+
 def test_a_stride_in_a_later_block_of_a_stage_is_named_by_the_end_alone():
-    net = build("torchvision/mobilenet_v2", width=0.25, size=(64, 80), classes=7)
+    net = build(Table(stem=8, rows=STAGES), size=(64, 80), classes=7)
     strides = {"block4.depthwise": (1, 1), "block6.depthwise": (2, 2)}
     nodes = []
     for node in net.nodes:
