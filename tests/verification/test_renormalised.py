@@ -97,3 +97,13 @@ def test_factors_below_zero_are_no_other_statistics():
         other[name] = other[name] * np.where(np.arange(len(other[name])) % 2, 1, -1).astype(np.float32)
     found = verified(checkpoint(graph, params), exported(graph, other))
     assert "renormalised" not in {value.kind for value in found.values}
+
+
+def test_scaled_channels_beside_a_batch_norm_of_their_own_are_no_other_numbers_of_it():
+    graph, params = network("v2")
+    w = params["block3.project.w"]
+    factor = np.linspace(0.9, 1.1, len(w), dtype=np.float32)
+    found = verified(
+        checkpoint(graph, params), checkpoint(graph, {**params, "block3.project.w": (w.T * factor).T}, "copy")
+    )
+    assert [value.kind for value in found.faults] == ["channel-scaled"]
