@@ -117,3 +117,41 @@ def test_a_factor_that_explains_no_more_than_one_does_is_not_told():
     w, s = PARAMS[NAME], np.float32(np.abs(PARAMS[NAME]).max() / 127)
     twice = np.rint(np.rint(w / s * 3.3) / np.float32(3.3)) * s
     assert finding(twice, s).kind not in ("scaled", "offset", "cut-off")
+
+
+@pytest.mark.parametrize("per", ["tensor", "channel"])
+@pytest.mark.parametrize(
+    ("read", "words"),
+    [
+        (lambda q: np.where(q < 0, q + 256, q), "signed bytes are read as unsigned ones"),
+        (lambda q: q + 128, "the zero point is left in: every integer is +128 off"),
+        (lambda q: np.where(q < 0, q + 128, q - 128), "signed bytes are taken for unsigned ones moved by 128"),
+    ],
+)
+def test_floats_that_were_made_of_integers_that_were_read_as_others_are_told(read, words, per):
+    w = PARAMS[NAME]
+    s = np.maximum(*map(np.abs, ends(w, per))) / np.float32(127)
+    value = finding(read(np.rint(w / s)) * s)
+    assert (value.kind, detail(value)) == ("misread", words)
+
+
+def test_a_zero_point_of_its_own_that_is_left_in_is_told_with_it():
+    w = PARAMS[NAME]
+    low, high = ends(w, "tensor")
+    s = (high - low) / np.float32(255)
+    zero = np.rint(-low / s)
+    value = finding((np.rint(w / s) + zero) * s)
+    assert (value.kind, detail(value)) == (
+        "misread",
+        f"the zero point is left in: every integer is +{zero.item():.0f} off",
+    )
+
+
+@pytest.mark.parametrize("size", [1e-4, 1e-2, 1.0])
+def test_other_weights_on_a_grid_of_8_bits_are_stale(size):
+    """Trained further, and quantised."""
+    w = PARAMS[NAME] * (1 + size * np.random.default_rng(0).normal(size=PARAMS[NAME].shape))
+    s = np.abs(w).max() / 127
+    copy = np.rint(w / s) * s
+    assert finding(copy).kind in ("stale", "coarse", "int8", "stepped")
+    assert finding(copy, np.full(1, s)).kind in ("stale", "coarse", "int8", "stepped")

@@ -153,8 +153,9 @@ def _one_sided(unit: UnitArrays, per: str, bits: int, exact: Expected, step: Arr
         for how, (side, toward) in sides.items():
             made = np.where(side | (apart <= exact.slack), value + toward * step / 2, np.nan)
             yield made_so(unit, f"{per} {how}", Expected(made, half + 2 * exact.slack), bits=bits)
-        raised = value + np.where(value < -step / 2, step, 0.0)  # (int)(x + 0.5), which goes toward zero
-        yield made_so(unit, f"{per} half", Expected(raised, step / 2 + exact.slack), bits=bits)
+        right = unit[unit.slot]  # where the ends did not cut it off
+        raised = right + np.where(right < -step / 2, step, 0.0)  # (int)(x + 0.5), which goes toward zero
+        yield made_so(unit, f"{per} half", Expected(raised, half + exact.slack), bits=bits)
 
 
 def _bias_stepped(unit: UnitArrays) -> Iterator[Change]:
