@@ -10,6 +10,7 @@ import importlib
 import io
 import logging
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -134,11 +135,22 @@ def _main(argv: list[str], since: float) -> int:
     for name, command in commands.items():
         line = command.line
         command.declare(subparsers.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}."))
-    options = parser.parse_args(argv, argparse.Namespace(since=since))
+    options, left = parser.parse_known_args(argv, argparse.Namespace(since=since))
+    if left:
+        parser.error(_left_over(options, left))
     if options.command is None:
         parser.print_help()
         return 2
     return commands[options.command].run(options)
+
+
+def _left_over(options: argparse.Namespace, words: list[str]) -> str:
+    """What is wrong with words that no command takes; of a second file, which option takes it."""
+    option = getattr(options, "second", "")
+    if len(words) == 1 and not words[0].startswith("-") and option and getattr(options, option) is None:
+        line = shlex.join(["refnet", options.command, options.file, f"--{option}", *words])
+        return f"the second file has an option of its own: {line}"
+    return f"unrecognized arguments: {' '.join(words)}"
 
 
 def _versions() -> str:

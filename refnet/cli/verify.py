@@ -40,6 +40,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     words = "; ".join(f"{word}: {meaning}" for word, meaning in WORDS.items())
     parser.add_argument("file", help="a file of weights in any container, or a golden pack")
     parser.add_argument("--against", metavar="FILE2", help="the file to hold against it; without, identity and health")
+    parser.set_defaults(second="against")
     parser.add_argument(
         "--allow",
         metavar="WORDS",

@@ -57,6 +57,19 @@ def test_a_command_imports_no_other(capsys):
     assert loaded == {"fetch"}
 
 
+@pytest.mark.parametrize("argv", [("verify", "one", "a copy"), ("verify", "one", "--size", "32,32", "a copy")])
+def test_a_second_file_to_verify_is_told_its_option(capsys, argv):
+    said = refused(capsys, *argv)
+    assert "the second file has an option of its own: refnet verify one --against 'a copy'" in said
+
+
+@pytest.mark.parametrize(
+    "argv", [("verify", "a", "b", "--against", "c"), ("verify", "a", "b", "c"), ("summary", "a", "b")]
+)
+def test_words_that_no_command_takes_are_named(capsys, argv):
+    assert "unrecognized arguments: b" in refused(capsys, *argv)
+
+
 @pytest.mark.parametrize("command", _COMMANDS)
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as leaving:
