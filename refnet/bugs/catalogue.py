@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import get_args, get_type_hints
 
-from refnet.bugs.files import damage, refolds, scales, stored_weights
+from refnet.bugs.files import damage, few_values, refolds, scales, stored_weights
 from refnet.bugs.inputs import colour_spaces, decoding, pictures, pipelines, pitch, preprocessing, raster, solved
 from refnet.bugs.language.arrays import UnitArrays
 from refnet.bugs.language.changes import Change, Mistake
@@ -61,7 +61,7 @@ __all__ = ["BUGS", "LATE", "REPLAYED", "SHARED", "Bug", "bug_of"]
 _INPUTS = (preprocessing, raster, decoding, colour_spaces, pitch, pictures, pipelines, solved)
 _LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, dropout, decoder)
 _PORTS = (*_LAYERS, *_INPUTS, ends, stored, zero_points, overflow, precision, leftovers)
-_FILES = (damage, stored_weights, scales, refolds)
+_FILES = (damage, stored_weights, scales, few_values, refolds)
 _ODD = (
     vectors,
     joins,

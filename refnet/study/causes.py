@@ -36,6 +36,7 @@ _NOT_HERE = (
     "overflow",
     "precision",
     "damage",
+    "few_values",
     "refolds",
     "scales",
     "stored_weights",

@@ -86,6 +86,8 @@ _TABLE = (
     Kind("overflow", ("weights-overflow",)),
     Kind("short-first", ("weights-fp16",), (_LIES, _FOLD), ("float16", "bfloat16")),
     Kind("printed", ("weights-printed",)),
+    Kind("binarised", ("weights-binarised",)),
+    Kind("powers", ("weights-in-powers",)),
     Kind("unnudged", ("integers-unnudged",)),
     Kind("cut-off", ("weights-stepped",), (_LIES,), _ONE_SIDED),
     # Size
@@ -99,6 +101,7 @@ _TABLE = (
     Kind("damaged", ("weights-damaged",)),
     Kind("pruned", ("weights-pruned",)),
     Kind("stepped", ("weights-stepped",)),
+    Kind("clustered", ("weights-clustered",)),
     Kind("coarse", ("weights-coarse",)),
 )
 
@@ -107,7 +110,7 @@ KINDS: Mapping[str, Kind] = {kind.id: kind for kind in _TABLE}
 # What may as well have happened to the original, so that the copy is right: told from the array alone.
 _EITHER = (
     *("lost", "zeroed", "misread", "truncated", "printed", "overflow", "clipped", "flushed", "pruned", "stepped"),
-    "coarse",
+    *("binarised", "powers", "clustered", "coarse"),
 )
 EITHER: Mapping[str, Kind] = {name: KINDS[name]._replace(stages=(_LIES,)) for name in _EITHER}
 

@@ -63,7 +63,7 @@ def test_a_bug_is_a_function_with_a_sentence():
         "pools",
         "vectors",
     }
-    files = {"damage": 14, "stored_weights": 4, "scales": 3, "refolds": 3}
+    files = {"damage": 14, "stored_weights": 4, "scales": 3, "few_values": 3, "refolds": 3}
     assert set(apart) == {*files, "slips", "formulas", "pad_rules", "rules", "shared", *late}
     assert {group: apart[group] for group in files} == files
     for bug in BUGS.values():
@@ -77,7 +77,9 @@ def test_every_kind_of_fault_is_about_bugs_that_arrays_show():
     for kind in KINDS.values():
         assert all(UnitArrays in BUGS[bug].takes for bug in kind.bugs)
     named = {bug for kind in KINDS.values() for bug in kind.bugs}
-    only_files = {bug.id for bug in BUGS.values() if bug.group in ("damage", "refolds", "scales", "stored_weights")}
+    only_files = {
+        bug.id for bug in BUGS.values() if bug.group in ("damage", "few_values", "refolds", "scales", "stored_weights")
+    }
     assert only_files <= named
 
 

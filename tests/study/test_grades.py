@@ -30,7 +30,7 @@ LONG = {
     "inverted_residual": 4,
     "inverted_residual_se": 4,
 }
-ONLY_FILES = ("damage", "refolds", "scales", "stored_weights")
+ONLY_FILES = ("damage", "few_values", "refolds", "scales", "stored_weights")
 
 
 def test_every_exercise_has_five_right_spellings_and_twelve_wrong_answers():
@@ -119,6 +119,7 @@ def test_slips_are_not_replayed_on_ports():
         "pad_rules",
         "rules",
         "damage",
+        "few_values",
         "refolds",
         "scales",
         "stored_weights",

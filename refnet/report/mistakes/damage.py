@@ -223,6 +223,25 @@ FILE_WORDS: _Words = {
         "integers half": "its integers are cut off toward zero once half is added, so that negative ones are too large",
     }
     | {f"float8 {kind}": f"it is rounded to float8, {kind}" for kind in ("e4m3", "e5m2")},
+    "weights-binarised": {
+        f"{per} {form}": f"only the signs of its weights are left, {less}times {number}"
+        for per, whose in (("tensor", "for all"), ("channel", "for each channel"))
+        for form, less, number in (
+            ("mean", "", f"the mean of their sizes, one {whose}"),
+            ("three", "and zero for the smallest, ", f"a number, one {whose}"),
+            ("other", "", f"a number, one {whose}"),
+        )
+    },
+    "weights-in-powers": {
+        "nearest exponent": "every weight is a power of two, the exponent rounded",
+        "nearest": "every weight is the nearest power of two",
+        "down": "every weight is a power of two, cut off toward zero",
+        "up": "every weight is a power of two, the next larger one",
+    },
+    "weights-clustered": {
+        "nearest": "each weight is the nearest of {count} values",
+        "order": "each weight is one of {count} values, that of its place in the order of all",
+    },
     "weights-printed": "it was written as text with {places} {figures}",
     "weights-coarse": "every element agrees to {bits} bits: rounded further, or folded in a shorter format",
 }
