@@ -149,6 +149,17 @@ def test_a_clamp_that_a_range_implies_is_in_the_twin(vww):
     assert [node.op for node in graph.nodes[:2]] == ["conv2d", "depthwise_conv2d"]
 
 
+def test_an_answer_of_no_class_below_zero_has_no_clamp_in_the_twin(vww):
+    _, contents, _ = vww
+    output = next(each.outputs[0] for each in contents.structure.operations if each.op == "FULLY_CONNECTED")
+    from_zero = IntegerScale(np.array([0.05], np.float32), np.array([-128]), 0)
+    structure = contents.structure._replace(scales={**contents.structure.scales, output: from_zero})
+    graphs = [
+        importers.import_graph(contents._replace(structure=each)).graph for each in (contents.structure, structure)
+    ]
+    assert graphs[0].nodes == graphs[1].nodes
+
+
 def test_run_and_evaluate_take_files_of_integers(vww, tmp_path, capsys):
     path, _, x = vww
     net = refnet.load(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from refnet.files.importers.onnx_quantised import (
     quantised_constant,
     range_of,
 )
-from refnet.files.importers.operations import made_of
+from refnet.files.importers.operations import answers, made_of
 
 __all__ = ["cut_at_six", "real_operations"]
 
@@ -38,6 +38,10 @@ _REAL = {fused: (op, count) for op, (fused, count) in FUSED.items()} | {
 _CASTS = ("Cast", "CastLike")
 _OF_INTEGERS = frozenset((*_REAL, *DYNAMIC, *QUANTISE, *DEQUANTISE))
 _WITH_BIAS = ("Conv", "Gemm")
+# Between what gives an answer and the answer.
+_MOVES = ("Flatten", "Reshape", "Squeeze", "Transpose", "Identity", "Dropout", "Softmax", *QUANTISE, *DEQUANTISE)
+_PRODUCTS = tuple(name for op in ("Gemm", "MatMul") for name in (op, FUSED[op][0]))
+_POOLS = ("GlobalAveragePool", FUSED["GlobalAveragePool"][0], "ReduceMean", "AveragePool")
 _BELOW_SIX = "below_six"  # of a Relu that a range implies: whether the range ends before 6, so that it may be a relu6
 
 
@@ -51,7 +55,7 @@ def real_operations(contents: Contents) -> Contents:
     if not any(op.op in _OF_INTEGERS for op in contents.structure.operations):
         return contents
     structure = integer_operations(contents.structure, contents.arrays)
-    work = _RealOperations(contents.structure, contents.arrays)
+    work = _RealOperations(contents.structure, contents.arrays, answers(structure, _PRODUCTS, _POOLS, _MOVES))
     operations = [made for op in structure.operations for made in work.said(op)]
     return contents._replace(
         arrays=work.arrays,
@@ -74,8 +78,8 @@ def cut_at_six(contents: Contents) -> Contents | None:
 class _RealOperations:
     """Operations on integers said in floats, one by one."""
 
-    def __init__(self, structure: Structure, arrays: Arrays) -> None:
-        self.arrays = dict(arrays)
+    def __init__(self, structure: Structure, arrays: Arrays, answers: Collection[str]) -> None:
+        self.arrays, self.answers = dict(arrays), answers
         whole = {*VIEWS, *QUANTISE} - {*_CASTS}
         self.constant = {op.outputs[0]: op for op in structure.operations if op.op in whole}
         self.made = {op.outputs[0]: op for op in structure.operations}
@@ -199,8 +203,11 @@ class _RealOperations:
         return f"{bias}.real"
 
     def _clamp(self, name: str, scale: tuple[str, ...], inputs: list[str], output: str) -> Operation | None:
-        """The activation that the range of an output implies; None where nothing is cut."""
-        if len(scale) < 2 or not all(map(self._is_constant, scale[:2])):
+        """The activation that the range of an output implies; None where nothing is cut.
+
+        Nor in an answer: where no class was ever below zero its range begins there all the same.
+        """
+        if output in self.answers or len(scale) < 2 or not all(map(self._is_constant, scale[:2])):
             return None
         step, zero = self.arrays[scale[0]], self.arrays[scale[1]]
         if step.size != 1 or int(zero.item()) != np.iinfo(zero.dtype).min:

@@ -14,7 +14,7 @@ from refnet.files.containers.structure import Contents, Operation, Structure
 from refnet.files.importers.builder import GraphBuilder, Map, Value
 from refnet.files.importers.imported import ImportedGraph
 
-__all__ = ["Rule", "Source", "begin", "follow", "image_source", "made_of", "translated"]
+__all__ = ["Rule", "Source", "answers", "begin", "follow", "image_source", "made_of", "translated"]
 
 _SMALL = 32 << 20  # bytes that may be computed whatever the file holds
 _FEW = 8  # numbers of a constant that says where numbers lie, for four axes: weights are more
@@ -167,6 +167,33 @@ def translated(
     if not outputs:
         raise FormatError("makes nothing of its input: no network")
     return outputs
+
+
+def answers(
+    structure: Structure, products: Collection[str], pools: Collection[str], moves: Collection[str]
+) -> set[str]:
+    """Tensors that a network answers with, up to a softmax: of a layer behind a pool, or of a matrix product.
+
+    Parameters
+    ----------
+    products, pools : operations that are matrix products, or take a map together
+    moves : operations that compute nothing, and those that make probabilities
+    """
+    makers = {name: op for op in structure.operations for name in op.outputs}
+
+    def back(name: str) -> list[str]:
+        chain = [name]
+        while (op := makers.get(chain[-1])) is not None and op.op in moves and op.inputs and op.inputs[0] not in chain:
+            chain.append(op.inputs[0])
+        return chain
+
+    found = set[str]()
+    for chain in map(back, structure.outputs):
+        last = makers.get(chain[-1])
+        before = makers.get(back(last.inputs[0])[-1]) if last is not None and last.inputs else None
+        if last is not None and (last.op in products or (before is not None and before.op in pools)):
+            found.update(chain)
+    return found
 
 
 def _in_order(operations: Sequence[Operation]) -> Sequence[Operation]:

@@ -19,13 +19,15 @@ from refnet.files.importers.blocks import BlockedMap, cut_into_blocks, joined_bl
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.masks import above, select
-from refnet.files.importers.operations import Rule, begin, follow
+from refnet.files.importers.operations import Rule, answers, begin, follow
 from refnet.files.importers.repeats import closing, opening, repeated
 from refnet.files.importers.shared_rules import limited, named, negative, prelu, reduced, summed
 
 __all__ = ["LAYOUTS", "import_tflite", "of_channels_last"]
 
 _CLAMPED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL")
+_PRODUCTS, _POOLS = ("FULLY_CONNECTED",), ("MEAN", "AVERAGE_POOL_2D")
+_MOVES = ("RESHAPE", "SQUEEZE", "SOFTMAX", "QUANTIZE", "DEQUANTIZE")  # between what gives an answer and the answer
 _LARGEST = 1 << 16  # numbers in a computed shape: a handful
 
 
@@ -42,8 +44,10 @@ def _with_clamps(structure: Structure, arrays: Mapping[str, npt.NDArray[Any]]) -
     """Activations that only the range of a tensor's integers implies, said as fused ones.
 
     Integers that begin at 0 cannot be negative: that is a RELU, and, where they end within half a step of 6, a RELU6.
-    Sums and products of what cannot be negative need none.
+    Sums and products of what cannot be negative need none. An answer has none: where no class was ever below zero its
+    integers begin at 0 all the same.
     """
+    ends = answers(structure, _PRODUCTS, _POOLS, _MOVES)
 
     def from_zero(tensor: str) -> bool:
         if tensor in arrays and tensor in structure.scales:
@@ -55,7 +59,12 @@ def _with_clamps(structure: Structure, arrays: Mapping[str, npt.NDArray[Any]]) -
         implied = _implied(structure, op.outputs[0]) if op.outputs else "NONE"
         stronger = {("NONE", "RELU"), ("NONE", "RELU6"), ("RELU", "RELU6")}
         joined = op.op in ("ADD", "MUL") and all(map(from_zero, op.inputs))
-        if op.op not in _CLAMPED or (fused, implied) not in stronger or (joined and implied == "RELU"):
+        if (
+            op.op not in _CLAMPED
+            or ends.intersection(op.outputs)
+            or (fused, implied) not in stronger
+            or (joined and implied == "RELU")
+        ):
             return op
         return op._replace(attrs={**op.attrs, "fused_activation_function": implied})
 

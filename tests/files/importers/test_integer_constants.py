@@ -69,3 +69,13 @@ def test_a_range_that_ends_before_six_may_hide_a_relu6(step, found):
     arrays = {"w": REAL, "s": np.float32(step), "z": np.int8(-128)}
     readings = readings_of(onnx(*convolution, **{name: np.asarray(array) for name, array in arrays.items()}))
     assert [import_graph(each).graph.nodes[-1].op for each in readings] == found
+
+
+@pytest.mark.parametrize("layer", [op("Conv", "m w", "c"), op("Gemm", "f v", "c", transB=1)])
+def test_an_answer_of_no_class_below_zero_is_no_relu(layer):
+    """Its range begins at 0 since all that was calibrated on did."""
+    pooled = op("GlobalAveragePool", "x", "m"), op("Flatten", "m", "f", axis=1)
+    stored = op("QuantizeLinear", "c s z", "q"), op("DequantizeLinear", "q s z", "r"), op("Softmax", "r", axis=1)
+    arrays = {"w": REAL[:, :, :1, :1], "v": REAL[:, :, 0, 0], "s": np.float32(0.1), "z": np.int8(-128)}
+    made = import_graph(onnx(*pooled, layer, *stored, **{name: np.asarray(array) for name, array in arrays.items()}))
+    assert "relu" not in [node.op for node in made.graph.nodes]
