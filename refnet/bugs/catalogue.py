@@ -48,6 +48,7 @@ from refnet.bugs.memory import (
     flat_reads,
     in_place,
     leftovers,
+    loaded,
     stored,
     vectors,
     weights,
@@ -79,6 +80,7 @@ _ODD = (
     folds,
     fixed,
     digits,
+    loaded,
 )
 _READERS = (slips, formulas, pad_rules, rules)
 _COSTLY = ("sum-overwritten", "channels-summed")  # they take long on the maps of a network

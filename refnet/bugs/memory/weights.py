@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,7 @@ Array = npt.NDArray[Any]
 
 _AXES = {2: "KC", 3: "CRS", 4: "KCRS"}
 _DEPTHWISE, _HWIO = (1, 2, 0), (2, 3, 1, 0)  # the axes of (C, R, S) as R S C, of (K, C, R, S) as R S C K
-_LAYERS = 3  # of squeeze-and-excite with a layer behind it
+LAYERS = 3  # of squeeze-and-excite with a layer behind it
 # Cosine of two channels of which one is the other. Tuned, on the table in tests/bugs/test_tables.py: of 0.9, 0.99, ...
 # the nearest to 1 that keeps 19 of 20 channels of ports in 8 bits.
 _LIKE = 0.99
@@ -153,19 +153,20 @@ def weights_elsewhere(segment: Segment) -> Iterator[Change]:
 
     Of a layer of the same shapes: of its convolution, of its batch norm, or of both.
     """
-    if segment.candidate is None:
-        return
+    if segment.candidate is not None and len(segment.units) <= LAYERS:  # a longer run holds too many to try all others
+        yield from layers_elsewhere(segment)
+
+
+def layers_elsewhere(segment: Segment, *, same_part: bool = False) -> Iterable[Change]:
+    """Layers with the arrays of others of their shapes; of the same layer of other blocks alone, where asked for."""
     every, here = segment.whole.units(), segment.graph.by_name
-    units = [unit for unit in every if any(node.name in here for node in unit.nodes)]
-    if len(units) > _LAYERS:  # a longer run holds too many to try all others
-        return
-    for unit in units:
+    for unit in every:
         nodes = [node for node in unit.nodes if node.params and node.name in here]
         own = {"norm" if node.op == "batch_norm" else "conv": node for node in nodes}
         for other in every if own else ():
             theirs = {"conv": other.conv, "norm": other.norm}
             alike = {kind: node for kind, node in own.items() if _is_alike(node, theirs[kind])}
-            if alike:
+            if alike and not (same_part and not _blocks_apart(segment.parts, unit.conv.name, other.conv.name)):
                 yield from _with_arrays(segment, alike, theirs, other.conv.name)
 
 

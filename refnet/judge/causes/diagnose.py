@@ -51,6 +51,7 @@ _ONCE = (
 )
 _FUNCTION = BUGS["act-throughout"]  # of an activation inside a segment no tensor shows another function itself
 _WRITTEN = ("layers", "act")  # the kinds of which each has code of its own
+_LOADED = tuple(bug for bug in LATE if bug.group == "loaded")  # a run each for the few blocks that are alike
 _AT_END = (*EXACT, *(bug for bug in LATE if bug.group == "answers"))  # of what a network answers it is no more runs
 _TAIL = 16  # nodes at the end: a head with a squeeze-and-excite or LR-ASPP's
 
@@ -277,6 +278,7 @@ class Diagnosis:
         short = [*ways.everywhere(SHORT), *ways.of_kinds(LOOSE, kinds=("convolutions",))]  # a run takes several times
         yield accepted.everywhere(short)
         yield accepted.one_by_one(FREQUENT, RARER)
+        yield close([*ways.singles(_LOADED)])
         yield close(list(ways.scaled()))  # of hundreds of inputs
         yield close([*usual_pictures(ways)])
         yield short_runs(ways, self.precision)

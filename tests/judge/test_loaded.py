@@ -1,0 +1,89 @@
+"""Arrays that a loader gave to another block of the same shapes are told from the end alone, and between two sums."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from refnet import Network, Row, Table, build, probe, random_params
+from refnet.graph import SOURCE
+from refnet.judge.tensors import Reference, judge_tensors
+from refnet.readings.bounds import Precision
+from refnet.report.mistakes.bugs import of_port
+
+V3 = (  # blocks 2 to 5 are alike
+    Row(3, 16, 8, False, "relu", 2),
+    *4 * (Row(3, 24, 8, True, "hard_swish", 1),),
+    Row(3, 32, 12, False, "relu", 1),
+)
+V1 = "timm/mobilenetv1_100"  # blocks 7 to 11 are alike
+
+
+@cache
+def network(kind):
+    table = Table(stem=8, rows=V3, last=32)
+    graph = build(V1, width=0.25, size=(40, 56), classes=12) if kind == V1 else build(table, size=(40, 56), classes=12)
+    return Network(graph, random_params(graph)), probe(graph, 1)
+
+
+def loaded(kind, of, part=""):
+    """A network whose blocks, or one layer of them, have the arrays of others."""
+    net, _ = network(kind)
+    params = dict(net.params)
+    for block, other in of.items():
+        mine, theirs = (f"block{number}.{part}" for number in (block, other))
+        params |= {mine + name[len(theirs) :]: y for name, y in net.params.items() if name.startswith(theirs)}
+    return Network(net.graph, params)
+
+
+def said(kind, port, *dumped):
+    """The one cause of each wrong tensor, in words, and what is right."""
+    net, x = network(kind)
+    exact = net.astype(np.float64).trace(x.astype(np.float64))
+    tensors = {name: y for name, y in port.trace(x).items() if name in (dumped or ("head.flatten",))}
+    reference = Reference.of(net.graph, net.params, {SOURCE: x, **exact})
+    found = judge_tensors(reference, tensors, precision=Precision.of("float32"), partial=True)
+    return {name: [[of_port(each) for each in one.mistakes] for one in found.causes[name]] for name in found.wrong()}
+
+
+@pytest.mark.parametrize(
+    ("of", "words"),
+    [
+        ({4: 3}, "block 4 has the weights of block 3"),
+        ({7: 11}, "block 7 has the weights of block 11"),
+        ({8: 10, 10: 8}, "blocks 8 and 10 have each other's weights"),
+        (
+            {8: 7, 9: 8, 10: 9, 11: 10},
+            "of blocks 7 to 11, each but the first has the weights of the one before",
+        ),
+        (
+            {7: 8, 8: 9, 9: 10, 10: 11},
+            "of blocks 7 to 11, each but the last has the weights of the one behind",
+        ),
+        ({7: 11, 8: 10, 10: 8, 11: 7}, "blocks 7 to 11 have their weights in reverse order"),
+    ],
+)
+def test_blocks_with_weights_of_others_are_told_from_the_end_alone(of, words):
+    kind = V1 if max(of) > 4 else "V3"
+    assert said(kind, loaded(kind, of)) == {"head.flatten": [[words]]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "block", "other", "part", "words"),
+    [
+        (V1, 9, 8, "depthwise", "it has the weights and the batch norm of block8.depthwise"),
+        ("V3", 4, 2, "project.bn", "it has the batch norm of block2.project"),
+        ("V3", 5, 3, "se.reduce", "it has the weights of block3.se.reduce"),
+    ],
+)
+def test_a_layer_with_the_weights_of_another_block_is_told_from_the_end_alone(kind, block, other, part, words):
+    assert said(kind, loaded(kind, {block: other}, part)) == {"head.flatten": [[words]]}
+
+
+def test_a_block_between_two_dumped_sums_is_told_and_those_behind_it_are_right():
+    sums = tuple(f"block{number}.add" for number in (2, 3, 4, 5))
+    assert said("V3", loaded("V3", {3: 5}), *sums, "head.flatten") == {
+        "block3.add": [["block 3 has the weights of block 5"]]
+    }
