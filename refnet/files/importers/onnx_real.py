@@ -26,7 +26,7 @@ from refnet.files.importers.onnx_quantised import (
     quantised_constant,
     range_of,
 )
-from refnet.files.importers.operations import answers, made_of
+from refnet.files.importers.operations import answer_tensors, made_of
 
 __all__ = ["cut_at_six", "real_operations"]
 
@@ -55,7 +55,7 @@ def real_operations(contents: Contents) -> Contents:
     if not any(op.op in _OF_INTEGERS for op in contents.structure.operations):
         return contents
     structure = integer_operations(contents.structure, contents.arrays)
-    work = _RealOperations(contents.structure, contents.arrays, answers(structure, _PRODUCTS, _POOLS, _MOVES))
+    work = _RealOperations(contents.structure, contents.arrays, answer_tensors(structure, _PRODUCTS, _POOLS, _MOVES))
     operations = [made for op in structure.operations for made in work.said(op)]
     return contents._replace(
         arrays=work.arrays,

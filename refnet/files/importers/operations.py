@@ -14,7 +14,7 @@ from refnet.files.containers.structure import Contents, Operation, Structure
 from refnet.files.importers.builder import GraphBuilder, Map, Value
 from refnet.files.importers.imported import ImportedGraph
 
-__all__ = ["Rule", "Source", "answers", "begin", "follow", "image_source", "made_of", "translated"]
+__all__ = ["Rule", "Source", "answer_tensors", "begin", "follow", "image_source", "made_of", "translated"]
 
 _SMALL = 32 << 20  # bytes that may be computed whatever the file holds
 _FEW = 8  # numbers of a constant that says where numbers lie, for four axes: weights are more
@@ -169,7 +169,7 @@ def translated(
     return outputs
 
 
-def answers(
+def answer_tensors(
     structure: Structure, products: Collection[str], pools: Collection[str], moves: Collection[str]
 ) -> set[str]:
     """Tensors that a network answers with, up to a softmax: of a layer behind a pool, or of a matrix product.

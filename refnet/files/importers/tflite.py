@@ -19,7 +19,7 @@ from refnet.files.importers.blocks import BlockedMap, cut_into_blocks, joined_bl
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.masks import above, select
-from refnet.files.importers.operations import Rule, answers, begin, follow
+from refnet.files.importers.operations import Rule, answer_tensors, begin, follow
 from refnet.files.importers.repeats import closing, opening, repeated
 from refnet.files.importers.shared_rules import limited, named, negative, prelu, reduced, summed
 
@@ -47,7 +47,7 @@ def _with_clamps(structure: Structure, arrays: Mapping[str, npt.NDArray[Any]]) -
     Sums and products of what cannot be negative need none. An answer has none: where no class was ever below zero its
     integers begin at 0 all the same.
     """
-    ends = answers(structure, _PRODUCTS, _POOLS, _MOVES)
+    ends = answer_tensors(structure, _PRODUCTS, _POOLS, _MOVES)
 
     def from_zero(tensor: str) -> bool:
         if tensor in arrays and tensor in structure.scales:
