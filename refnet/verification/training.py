@@ -39,6 +39,7 @@ _FEW = 20  # steps of training that write statistics in part
 # Of the mean variance of a batch: trained networks have a channel that varies less, MobileNets one of 200; and how many
 # times that mean they have one that varies more, which numbers drawn evenly have not.
 _ABOVE, _SPREAD = 0.02, 4
+_SHARE = 0.003  # of all channels that vary so little; of numbers drawn with any spread fewer lie so near to the least
 _NAMED = 4  # layers of several, where nothing else says which they are
 _EQUAL = 3  # channels that are the same
 _NEAR = 0.05  # relative: how near a spread must be to an initialiser's
@@ -154,7 +155,8 @@ def _after_steps(file: Checkpoint, norms: Sequence[UnitArrays]) -> tuple[float, 
             seen = (variances - floor) / (1 - floor)  # of the batches, on the mean
             size = float(seen.mean())
             low, high = floor * (1 - (steps + 1) * u), floor * (1 + u) + _ABOVE * size * (1 - floor)
-            if low <= least <= high and float(seen.max()) >= _SPREAD * size:
+            still = np.count_nonzero(seen <= _ABOVE * size)
+            if low <= least <= high and float(seen.max()) >= _SPREAD * size and still >= max(2, _SHARE * seen.size):
                 return floor, steps
     return None
 

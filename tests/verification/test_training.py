@@ -128,6 +128,14 @@ def test_how_many_steps_wrote_the_statistics_is_said():
         assert words in sentence(verify(checkpoint(net.graph, stepped(net.params, 0.99, steps))))
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_variances_that_were_drawn_are_no_fault_wherever_the_least_of_them_lies(seed):
+    """Beyond some spread one of the many floors lies just below it by chance."""
+    rng = np.random.default_rng(seed)
+    graph, params = edited(var=lambda y: np.exp(0.5 * rng.standard_normal(y.shape)).astype(np.float32))
+    assert "untrained-norms" not in kinds(graph, params)
+
+
 @pytest.mark.parametrize("steps", [200, 1000])
 def test_statistics_that_were_written_in_many_steps_are_no_fault(steps):
     net = refnet.load()
