@@ -17,8 +17,8 @@ ATTRS = {"kernel": (2, 1), "stride": (2, 1), "pad": ((0, 0), (0, 0))}
 Q = Quantisation(0.1, 3, None, "uint8")
 
 
-def network(size, nodes, params, quantised):
-    graph = Graph(Recipe("", 1.0, size, classes=1, channels=1), nodes)
+def network(size, nodes, params, quantised, channels=1):
+    graph = Graph(Recipe("", 1.0, size, classes=1, channels=channels), nodes)
     return QuantisedNetwork(graph, params, dict.fromkeys(quantised, Q), "onnxruntime")
 
 
@@ -93,6 +93,26 @@ def test_pixels_in_another_range_are_told_by_the_integers_that_a_network_makes_o
         each for each in compare_integers(tmp_path / "pack", {"out": port}, partial=True).findings if each.node == "out"
     ]
     assert (found.verdict, found.causes[0].rule) == ("wrong", "input-scaled")
+
+
+MEAN, STD = (np.float32(each).reshape(3, 1, 1) for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_pixels_with_or_without_the_means_of_imagenet_are_told_by_the_first_layer(normalised, tmp_path):
+    """The network, or else the port, normalises them before they become integers."""
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 16, 16)).astype(np.float32) / 255
+    x, given = (pixels, (pixels - MEAN) / STD)[:: -1 if normalised else 1]
+    w = QuantisedTensor(np.array([[9, -4, 3], [-2, 7, 5]], np.int8), Quantisation([0.05, 0.05], [0, 0], 0, "int8"))
+    nodes = Node("held", "quantize", ("input",)), Node("out", "pointwise_conv2d", ("held",), {"w": (2, 3)})
+    net = network((16, 16), nodes, {"out.w": w}, (), channels=3)
+    net.quantised["held"] = (
+        Quantisation(4.76 / 255, 113, None, "uint8") if normalised else Quantisation(1 / 255, 0, None, "uint8")
+    )
+    net.quantised["out"] = Quantisation(0.01, 100, None, "uint8")
+    write_integer_pack(net, x, tmp_path / "pack")
+    found = {each.node: each for each in compare_integers(tmp_path / "pack", {"out": net.trace(given)["out"]}).findings}
+    assert [(cause.rule, cause.left) for cause in found["out"].causes] == [("input-scaled-by-channel", 0)]
 
 
 def test_integers_whose_place_the_order_tells_are_not_a_node_that_makes_real_numbers_of_them(tmp_path):

@@ -165,6 +165,7 @@ INPUTS = {
     "input-moved": lambda x: np.clip(x.astype(int) + 90, -128, 127),
     "input-laid-out-otherwise": lambda x: x.transpose(0, 2, 3, 1).reshape(x.shape),
     "input-scaled": lambda x: np.rint(0.5 * x + 3),
+    "input-scaled-by-channel": lambda x: np.rint(np.float64([0.5, 0.6, 0.4]).reshape(3, 1, 1) * x + 3),
     "input-rounded-otherwise": lambda x: np.maximum(x - (x % 3 == 0), -128),
 }
 

@@ -15,8 +15,12 @@ from refnet.readings.integer.quantisation import Quantisation
 from refnet.readings.precision import BYTE_STEPS
 
 _TIE = 2.0**-10  # of a step: more than float32 leaves of 256 of them, and less than lies between numbers of pixels
-# Ranges that people bring pixels to.
-_RANGES = ((0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5), (0.0, 255.0), (-128.0, 127.0))
+# What people bring pixels between 0 and 1 to: times a slope, plus an offset, of each colour.
+_RANGES = tuple((high - low, low) for low, high in ((0, 1), (-1, 1), (-0.5, 0.5), (0, 255), (-128, 127)))
+_NORMALISED = (
+    tuple((1 / std, -mean / std) for mean, std in zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)),
+    *(tuple((255 * factor, -mean * factor) for mean in (123.68, 116.779, 103.939)) for factor in (1.0, 0.017)),
+)
 
 __all__ = [
     "input_channels_reversed",
@@ -26,6 +30,7 @@ __all__ = [
     "input_of_other_bytes",
     "input_rounded_otherwise",
     "input_scaled",
+    "input_scaled_by_channel",
 ]
 
 
@@ -68,6 +73,18 @@ def _laid_out(x: Array) -> tuple[Array, Array]:
 
 def input_scaled(x: Array, port: Array) -> Array | None:
     """The input is the same picture in another range: a factor and a constant away, but for a step."""
+    return _on_a_line(x, port)
+
+
+def input_scaled_by_channel(x: Array, port: Array) -> Array | None:
+    """The input is the same picture normalised by other numbers, one set for each channel."""
+    made = [_on_a_line(x[:, [c]], port[:, [c]]) for c in range(x.shape[1])]
+    channels = [each for each in made if each is not None]
+    return np.concatenate(channels, axis=1) if len(channels) == x.shape[1] > 1 else None
+
+
+def _on_a_line(x: Array, port: Array) -> Array | None:
+    """The integers of a port, if a factor and a constant make them of the right ones, but for a step."""
     limits = (np.iinfo if x.dtype.kind in "iu" else np.finfo)(x.dtype)
     inside = (port > limits.min) & (port < limits.max)
     if np.unique(x[inside]).size < 2:
@@ -97,30 +114,37 @@ def guesses(x: Array, q: Quantisation | None) -> Iterator[tuple[str, Array]]:
     for y in _laid_out(x):
         yield "input-laid-out-otherwise", y
     if q is None:
-        yield from (("input-scaled", y.astype(x.dtype)) for y in _in_ranges(x, float(x.min()), float(x.max())))
+        yield from ((rule, y.astype(x.dtype)) for rule, y in _otherwise(x, float(x.min()), float(x.max())))
         return
     if (y := input_of_other_bytes(x, x)) is not None:
         yield "input-of-other-bytes", y
     scale, zero = float(q.single()[0]), int(q.single()[1])
     yield "input-moved", _clipped(x.astype(np.float64) - zero, q)
     low, high = (scale * (end - zero) for end in (q.low, q.high))
-    for y in _in_ranges(scale * (x.astype(np.float64) - zero), low, high, whole=True):
+    for rule, y in _otherwise(scale * (x.astype(np.float64) - zero), low, high, whole=True):
         for tie in (-_TIE, 0.0, _TIE):  # half of all numbers lie between two steps where a range is halved
-            yield "input-scaled", _clipped(y / scale + zero + tie, q)
+            yield rule, _clipped(y / scale + zero + tie, q)
 
 
-def _in_ranges(x: Array, least: float, most: float, *, whole: bool = False) -> Iterator[Array]:
-    """Real numbers in each range that people bring pixels to, by the one that they are in: the nearest to their ends.
+def _otherwise(x: Array, least: float, most: float, *, whole: bool = False) -> Iterator[tuple[str, Array]]:
+    """Real numbers in each other range of pixels, or normalised; by the ends of their own it is told what they are.
 
     Parameters
     ----------
     whole : whether they stand for whole pixels
     """
-    low, high = min(_RANGES, key=lambda each: abs(each[0] - least) + abs(each[1] - most))
-    share = (x.astype(np.float64) - low) / (high - low)
+    ways = [*(((each,) * x.shape[1], True) for each in _RANGES), *((each, False) for each in _NORMALISED)]
+    lines = [(np.array(way).T.reshape(2, -1, 1, 1), plain) for way, plain in ways if len(way) == x.shape[1]]
+
+    def beyond(line: Array) -> float:
+        slope, offset = line
+        return float(abs(offset.min() - least) + abs((slope + offset).max() - most))
+
+    (slope, offset), own = min(lines, key=lambda each: beyond(each[0]))
+    share = (x.astype(np.float64) - offset) / slope
     share = np.rint(share * BYTE_STEPS) / BYTE_STEPS if whole else share
-    for start, end in _RANGES:
-        yield start + share * (end - start)
+    for (other, start), plain in lines:
+        yield "input-scaled" if own and plain else "input-scaled-by-channel", other * share + start
 
 
 def _clipped(steps: Array, q: Quantisation) -> Array:

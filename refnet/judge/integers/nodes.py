@@ -8,7 +8,7 @@ the port does. Where several do, all are told, and in how many elements of an in
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.integers.catalogue import INPUT_BUGS
+from refnet.bugs.integers.inputs import guesses
 from refnet.bugs.integers.node import IntegerNode
 from refnet.errors import RequestError
 from refnet.graph import SOURCE, Node
@@ -305,15 +306,26 @@ class _Judge:
 
     def _causes(self, work: IntegerNode, mine: Array) -> list[IntegerCause]:
         """The rules that make a node's integers; where none fits, and the input is not dumped, what is wrong in it."""
-        causes, q = causes_of(work, mine), self.net.quantised.get(SOURCE)
+        causes = causes_of(work, mine)
         if any(not cause.left for cause in causes):
             return causes
         if len(span := self._span(work.node)) > 1:
             values = {**self.values, work.node.name: QuantisedTensor(work.reference, work.to)}
-            return causes_through(self.net, span, values, mine) or causes
-        if SOURCE in self.found or work.node.inputs != (SOURCE,):
+            causes = causes_through(self.net, span, values, mine) or causes
+        if SOURCE in self.found or not all(cause.left for cause in causes):
             return causes
-        return causes_of_input(work, self.golden.tensors[SOURCE], q, mine) or causes
+        return causes_of_input(work, self._fed(work.node), mine) or causes
+
+    def _fed(self, node: Node) -> Iterator[tuple[str, Any]]:
+        """What a first layer may have read in a port that does not say it, by rule: another input, or its integers."""
+        x, q, name = self.golden.tensors[SOURCE], self.net.quantised.get(SOURCE), node.inputs[0]
+        maker = self.net.graph.by_name.get(name)
+        if node.inputs == (SOURCE,):
+            yield from ((rule, self._tensor(SOURCE, y)) for rule, y in guesses(x, q))
+        elif maker is not None and maker.op == "quantize" and maker.inputs == (SOURCE,) and name not in self.found:
+            yield from ((rule, self._made(maker, [y])) for rule, y in guesses(x, q))
+            held = self.net.quantised[name]
+            yield from ((rule, self._tensor(name, y)) for rule, y in guesses(self.values[name].values, held))
 
     def _span(self, node: Node) -> tuple[Node, ...]:
         """A node with those before it that the candidate does not have."""

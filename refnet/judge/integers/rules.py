@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.integers.catalogue import INPUT_BUGS, INTEGER_BUGS, OF_ARRAYS, OF_FLOATS, other_kernels
-from refnet.bugs.integers.inputs import guesses
 from refnet.bugs.integers.node import IntegerNode
 from refnet.errors import RefnetError
-from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
+from refnet.readings.integer.quantisation import QuantisedTensor
 
 __all__ = ["KERNELS", "IntegerCause", "agrees", "causes_of", "causes_of_input"]
 
@@ -79,18 +78,17 @@ def causes_of(node: IntegerNode, mine: Array) -> list[IntegerCause]:
     return found if len(found) < 2 or found[0].left else _told_apart(node, found)
 
 
-def causes_of_input(node: IntegerNode, x: Array, q: Quantisation | None, mine: Array) -> list[IntegerCause]:
+def causes_of_input(node: IntegerNode, given: Iterable[tuple[str, Any]], mine: Array) -> list[IntegerCause]:
     """What a port was given that does not say it, by what the first layer makes of that.
 
     Parameters
     ----------
-    x, q : what the network should be given, and how its integers are read; None of real numbers
+    given : by rule, what it may have been
     mine : the port's integers of the layer
     """
     made: dict[str, IntegerCause] = {}
-    for rule, other in guesses(x, q):
-        given: Any = np.ascontiguousarray(other) if q is None else QuantisedTensor(np.ascontiguousarray(other), q)
-        y = replace(node, inputs=(given,)).under(node.kernels)
+    for rule, other in given:
+        y = replace(node, inputs=(other,)).under(node.kernels)
         cause = _cause(rule, y, node, mine)
         if cause.changes and (rule not in made or cause.left < made[rule].left):
             made[rule] = cause
