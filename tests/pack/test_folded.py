@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from refnet.graph import SOURCE
 from refnet.judge.compare import compare
 from refnet.networks.rewrite import fold_batch_norm, fold_graph, fold_terms, norms
 from refnet.pack.folded import _TERMS, fold_slack
+from refnet.readings.orders import rounded
+from refnet.readings.precision import Printed
 
 MODEL, SIZE = "torchvision/mobilenet_v2", (64, 96)
 
@@ -52,6 +55,37 @@ def test_where_activations_overwrite_what_a_port_that_folds_dumps_each_is_told(m
     assert {name: cause.ids for name, (cause, *_) in found.causes.items()} == dict.fromkeys(
         acts, ("already-normalised",)
     )
+
+
+FORMATS = {
+    "3 decimals": (Printed("decimals", 3).read, "weights-printed"),
+    "bfloat16": (partial(rounded, store="bfloat16"), "weights-fp16"),
+    "fixed point": (lambda y: np.rint(y * 4096) / 4096, "weights-fixed-point"),
+}
+
+
+def short_fold(net, move):
+    """Folded by hand in float32, and then brought to a format; the layers that had no batch norm are as they were."""
+    made = folded_by_hand(net)
+    own = {f"{conv}.{slot}" for conv in norms(net.graph) for slot in ("w", "b")}
+    params = {name: np.float32(move(y)) if name in own else y for name, y in made.params.items()}
+    return Network(made.graph, params)
+
+
+@pytest.mark.parametrize("case", FORMATS)
+def test_a_format_of_weights_is_named_in_all_layers_though_a_ports_own_fold_puts_some_beyond_a_tie(made, case):
+    net, x, path = made
+    move, bug = FORMATS[case]
+    found = compare(path, short_fold(net, move).trace(x))
+    assert {name: found.causes[name][0].ids for name in found.wrong()} == dict.fromkeys(found.wrong(), (bug,))
+    assert len(found.wrong()) > 50
+
+
+def test_a_format_of_weights_is_named_in_a_few_tensors_of_a_port_that_folds_by_itself(made):
+    net, x, path = made
+    tensors = short_fold(net, FORMATS["bfloat16"][0]).trace(x)
+    found = compare(path, {name: tensors[name] for name in list(tensors)[5:18:6]}, partial=True)
+    assert {found.causes[name][0].ids for name in found.wrong()} == {("weights-fp16",)}
 
 
 def test_without_the_folds_own_rounding_it_would_not(made, monkeypatch):

@@ -289,22 +289,27 @@ def _gamma(K: int, store: str = "float32") -> float:
     return K * u / (1 - K * u)
 
 
-def unit_arrays(graph: Graph, params: Mapping[str, Array], classifier: str = "") -> Iterator[UnitArrays]:
+def unit_arrays(
+    graph: Graph, params: Mapping[str, Array], classifier: str = "", slack: Mapping[str, Array] | None = None
+) -> Iterator[UnitArrays]:
     """Every unit that has arrays, in order.
 
     Parameters
     ----------
     params : by 'node.slot'; a file may lack some
     classifier : the convolution that gives the classes
+    slack : by the same names, how far a port's own may lie from them; those that are not there are exact
     """
+    loose = slack or {}
     for unit in graph.units():
         nodes = [node for node in unit.nodes if node.params]
         with np.errstate(invalid="ignore"):  # bytes that are no numbers may be NaN that signal
             tensors = {
-                slot: Expected.exactly(np.asarray(params[name], np.float64))
+                slot: Expected(exact, loose[name]) if name in loose else Expected.exactly(exact)
                 for node in nodes
                 for slot in node.params
                 if (name := f"{node.name}.{slot}") in params
+                for exact in (np.asarray(params[name], np.float64),)
             }
         if nodes:
             yield UnitArrays(unit, tensors, classifies=unit.conv.name == classifier)

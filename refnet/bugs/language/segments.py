@@ -124,7 +124,7 @@ class Segment:
     @cached_property
     def units(self) -> tuple[UnitArrays, ...]:
         """The units that have arrays, in order; every bug looks at them."""
-        return tuple(unit_arrays(self.graph, self.params, self.parts.classifier))
+        return tuple(unit_arrays(self.graph, self.params, self.parts.classifier, self.slack))
 
     @cached_property
     def result(self) -> Array:
@@ -187,14 +187,17 @@ class Segment:
         params, kept = dict(self.params), dict[str, Array]()
         for name, new in change.nodes.items():
             moved = {f"{node.name}.{slot}": f"{name}.{slot}" for node in new for slot in node.params}
-            params |= {key: params[old] for key, old in moved.items() if old in params and key not in params}
-            kept |= {key: self.slack[old] for key, old in moved.items() if old in self.slack and key != old}
+            moved = {key: old for key, old in moved.items() if old in params and key not in params}
+            params |= {key: params[old] for key, old in moved.items()}
+            kept |= {key: self.slack[old] for key, old in moved.items() if old in self.slack}
         made = {**change.params, **change.given}  # which makes what is deferred once
         exact = {name: each.value if isinstance(each, Expected) else each for name, each in made.items()}
         loose = {name: each.slack for name, each in made.items() if isinstance(each, Expected)}
-        # Of params a bound knows those of weights; what is moved without rounding has none.
+        # Of params a bound knows those of convolutions; what is moved without rounding has none.
         slack = {name: far for name, far in kept.items() if name not in made} | {
-            name: far for name, far in loose.items() if name in change.given or (name.endswith(".w") and far.any())
+            name: far
+            for name, far in loose.items()
+            if name in change.given or (name.endswith((".w", ".b")) and far.any())
         }
         nodes = [made for node in self.graph.nodes for made in change.nodes.get(node.name, (node,))]
         return replace(

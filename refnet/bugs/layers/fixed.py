@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.language.arrays import UnitArrays
-from refnet.bugs.language.changes import Change
+from refnet.bugs.language.changes import Change, Deferred
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers.folds import FoldFormat, in_fold, is_alone
+from refnet.bugs.numbers.precision import each_moved
 from refnet.judge.verdicts import root_mean_square
 from refnet.ops import CONVOLUTIONS
 
@@ -32,7 +33,9 @@ def weights_fixed_point(segment: Segment) -> Iterator[Change]:
     for unit in segment.units:
         for bits, manner in _fixed_points(segment, unit) if "w" in unit else ():
             for slots in ("w", "wb") if "b" in unit else ("w",):
-                params = {unit.names[slot]: _in_fixed_point(unit[slot], bits, manner) for slot in slots}
+                held = {slot: unit.names[slot] for slot in slots}
+                move = partial(_in_fixed_point, bits=bits, manner=manner)
+                params = Deferred(held.values(), partial(each_moved, unit, held, move))
                 what = "arrays" if "b" in slots else "weights"
                 facts = {"what": what, "bits": bits, "manner": manner}
                 yield Change(unit.name, f"{bits} {manner} {what}", facts, params=params)
