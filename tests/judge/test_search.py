@@ -299,7 +299,7 @@ def test_one_image_of_a_batch_is_what_it_is_beside_the_others(change):
         (0.0, 1, "exact"),  # as one honest run has it
         (1.5, 1, "rounding"),
         (3.0, 5, "suspect"),  # which others may explain
-        (2.0 * yardstick._FAR, 1, "suspect"),  # which none will
+        (3.0 * yardstick._HOPELESS, 1, "suspect"),  # which none will
     ],
 )
 def test_honest_runs_are_made_until_they_tell(off, count, verdict, monkeypatch):

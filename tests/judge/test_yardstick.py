@@ -17,11 +17,12 @@ from refnet.bugs.catalogue import BUGS
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, limit, run
 from refnet.graph import SOURCE
+from refnet.judge.causes.diagnose import diagnose
 from refnet.judge.measures import yardstick
-from refnet.judge.scorecard import FAMILIES, false_alarms, subject
+from refnet.judge.scorecard import FAMILIES, FLOAT32, false_alarms, subject
 from refnet.judge.verdicts import judge
 from refnet.readings.bounds import Precision
-from refnet.readings.orders import rounded, rules, short_rules
+from refnet.readings.orders import ORDERS, rounded, rules, short_rules
 
 WITHIN = 0.97  # of the mistakes that the spread finds, the bound is to find so many
 OTHERS = (
@@ -144,6 +145,41 @@ def test_what_is_suspect_after_one_honest_run_is_honest_nowhere(monkeypatch):
     monkeypatch.setattr(yardstick, "_by_runs", kept)
     assert not any(false_alarms(subject(FAMILIES["MnasNet A1"])).values())
     assert yardstick._HOPELESS / 16 < max(far) < yardstick._HOPELESS / 8
+
+
+class Relus(NamedTuple):
+    """The last blocks of a V3 Large, as they are; and honest runs of it with every activation a ReLU, from one on."""
+
+    segment: object
+    runs: list[np.ndarray]
+    far: list[float]  # of each, beyond the first of them
+
+
+def relus(order):
+    graph = build("torchvision/mobilenet_v3_large", width=0.25, size=(72, 104), classes=12)
+    params, x, end = random_params(graph), probe(graph, 1), "block15.add"
+    curved = [node for node in graph.nodes if node.op == "hard_swish"]
+    wrong = graph.rewritten({node.name: (replace(node, op="relu", attrs={}),) for node in curved})
+    made = {node.name: y for node, y in Network(wrong, params).steps(x, ORDERS[order])}
+    tensors = {name: made[name].astype(np.float32) for name in ("block12.add", end)}
+    own = cut(Parts(wrong), params, end, tensors)
+    runs = [one() for one in yardstick._runs(own, FLOAT32)]
+    first = yardstick._apart(own.result, runs[:1])
+    found = [judge(y.astype(np.float32), first) for y in runs]
+    return Relus(cut(Parts(graph), params, end, tensors), runs, [max(each.rms, each.expected) for each in found])
+
+
+def test_what_is_suspect_after_one_honest_run_is_honest_nowhere_in_a_network_with_a_mistake():
+    far = max(max(relus(order).far) for order in ORDERS)
+    assert yardstick._HOPELESS / 8 < far < yardstick._HOPELESS / 4
+
+
+def test_a_mistake_is_named_in_a_run_that_lies_far_beyond_the_first_honest_one():
+    seen = relus("backwards")
+    candidate = seen.runs[int(np.argmax(seen.far))].astype(np.float32)
+    (cause,) = diagnose(replace(seen.segment, candidate=candidate), FLOAT32)
+    assert [(each.bug, each.form) for each in cause.mistakes] == [("act-swap", "relu")]
+    assert len(cause.nodes) == 6
 
 
 @pytest.mark.parametrize(("factor", "verdict"), [(1.0, "exact"), (0.998, "suspect")])

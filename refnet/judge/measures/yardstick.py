@@ -57,11 +57,10 @@ _PART = 0.1  # of the result: nor does one as wide as that, in short formats
 # Nodes from which on one image is asked first whether a bound says anything: only how long that takes depends on it.
 _DEEP = 64
 _SURE = 0.9  # of an rms that is made in float32; as of `sure`
-# How many times beyond what honest runs so far allow a cause is given up without more of them. Tuned, on the table in
-# tests/judge/test_long.py: the smallest power of two of which no honest run is half as far beyond the first of them.
-_FAR = 4.0
-# The same of a verdict, which nothing asks again: the smallest power of two of which no honest run of a block, folded
-# or not, in any order of sums, is an eighth as far beyond the first of them.
+# How many times beyond what honest runs so far allow a verdict is given without more of them. Tuned, on the table in
+# tests/judge/test_yardstick.py: the smallest power of two of which no honest run of a block, folded or not, in any
+# order of sums, is an eighth as far beyond the first of them. Of a block with a mistake in it the first run may lie
+# nearer to the exact result by chance: an honest run of it is a quarter as far.
 _HOPELESS = 64.0
 # What share of the error a way may leave to be held to the spread. Tuned, on a table there: the smallest power of ten
 # that leaves out no mistake that shows.
@@ -116,7 +115,7 @@ def _by_spread(segment: Segment, target: Array, y: Array, made: Iterator[Array])
     with np.errstate(all="ignore"):
         first = next(made)
     found = _by_runs(target, y, [first])
-    return _by_runs(target, y, [first, *made]) if _is_open(found, _HOPELESS) or is_coarse(segment) else found
+    return _by_runs(target, y, [first, *made]) if _is_open(found) or is_coarse(segment) else found
 
 
 def _is_real_inside(segment: Segment, own: Precision) -> bool:
@@ -195,7 +194,7 @@ def judge_cause(
         with np.errstate(all="ignore"):
             runs.append(seen(made()))
         found = _by_runs(target, y, runs)
-        if found.holds or not (coarse or _is_open(found, _FAR)):
+        if found.holds or not (coarse or _is_open(found)):
             return found
         if coarse and len(runs) == len(_MOVED):
             break
@@ -209,9 +208,9 @@ def _by_runs(target: Array, y: Array, runs: list[Array]) -> Judgement:
     return judge(target, bound)._replace(yardstick="spread")
 
 
-def _is_open(found: Judgement, far: float) -> bool:
-    """Whether more runs may say something else than the first ones, by how far beyond those they can be."""
-    return max(found.rms, found.expected) < far
+def _is_open(found: Judgement) -> bool:
+    """Whether more runs may say something else than the first ones."""
+    return max(found.rms, found.expected) < _HOPELESS
 
 
 def useful_limit(segment: Segment, precision: Precision) -> Bound:
