@@ -256,7 +256,7 @@ def _from_names(
         reading = read(arrays, asked, contents.submodules)
     except (FormatError, RequestError) as error:
         raise type(error)(f"{path}: {error}") from None
-    if not reading.layouts and like is not None:
+    if like is not None and (not reading.layouts or any(note.kind == "axes" for note in reading.notes)):
         reading = read_beside(reading, like.models, like.graph, like.params, contents.submodules)
         size = like.graph.recipe.size if size is None else size
     found, arrays = reading.layouts, reading.arrays

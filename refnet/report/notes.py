@@ -62,6 +62,9 @@ def _line(note: Note) -> str:
             return f"{note.total} arrays outside the prefix are left out: {names}"
         case "order":
             return f"the names are nobody's: {note.total} arrays are told by their order and shapes: {names}"
+        case "axes":
+            taken = "PyTorch's is taken, else TensorFlow's"
+            return f"the shapes do not tell the order of axes of {note.total} filters: {taken}: {names}"
         case "alike":
             return f"the names are nobody's: {note.total} arrays are told by what they are most like: {names}"
         case "divisor":

@@ -194,7 +194,9 @@ def both(
         except FormatError as too:  # it may be the one that tells what the first one is
             raise FormatError(f"{error}; {too}") from None
         return side(one, second), second
-    return first, side(other, first)
+    second = side(other, first)
+    unsure = any(note.kind == "axes" for note in first.notes)  # which the second file may tell
+    return side(one, second) if unsure else first, second
 
 
 def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None, output: Sequence[str] = ()) -> Sides:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.files.identify.order import Habit, filter_entry, layer_named
+from refnet.files.identify.axes import fitting_entries
+from refnet.files.identify.order import layer_named
 from refnet.graph import Graph, Node
 from refnet.networks.rewrite import norms
 
@@ -30,7 +31,6 @@ def keys_alike(
     vectors: Mapping[str, Sequence[str]],
     graph: Graph,
     params: Arrays,
-    habit: Habit,
 ) -> list[str]:
     """The names of arrays, layer by layer, as the graph has its layers; [] where layers and arrays do not pair off.
 
@@ -38,7 +38,6 @@ def keys_alike(
     ----------
     filters, vectors : of the arrays, see `order.by_role`
     graph, params : of the other file
-    habit : how the arrays' filters are laid out
     """
     layers: dict[str, list[str]] = {}
     for key in arrays:
@@ -46,13 +45,8 @@ def keys_alike(
     convs = [node for node in graph.nodes if "w" in node.params]
     if len(filters) != len(convs):
         return []
-    held = [[_laid_out(arrays[key], conv, habit, key) for key in filters] for conv in convs]
-    own = _pairs(
-        [
-            [_NONE if each is None else filters_alike(each, params[f"{conv.name}.w"]) for each in line]
-            for conv, line in zip(convs, held, strict=True)
-        ]
-    )
+    held = [[_laid_out(arrays[key], conv, params[f"{conv.name}.w"], key) for key in filters] for conv in convs]
+    own = _pairs([[alike for alike, _ in line] for line in held])
     if len(own) != len(convs):
         return []
     gammas, variances = ({layer_named(key): arrays[key] for key in vectors[role]} for role in ("gamma", "var"))
@@ -60,7 +54,7 @@ def keys_alike(
     theirs = [
         _scales(w, conv.name, behind[conv.name].name if conv.name in behind else "", params)
         for place, conv in enumerate(convs)
-        if (w := held[place][own[place]]) is not None
+        if (w := held[place][own[place]][1]) is not None
     ]
     scales = [_norm_scales(gammas[layer], variances[layer]) for layer in named]
     normed = _pairs([[_scales_alike(one, other) for other in theirs] for one in scales])
@@ -77,11 +71,15 @@ def keys_alike(
     return list(dict.fromkeys(ordered))
 
 
-def _laid_out(array: Array, conv: Node, habit: Habit, key: str) -> Array | None:
-    """Filters as refnet has those of a layer; None of filters of another shape."""
+def _laid_out(array: Array, conv: Node, other: Array, key: str) -> tuple[float, Array | None]:
+    """Filters as refnet has those of a layer, in the order of axes in which they are most like the other file's.
+
+    Nothing of filters of another shape.
+    """
     shape = conv.params["w"]
-    entry = filter_entry(array, conv.op, shape, habit, key)
-    return entry.ours(array, shape) if entry is not None and entry.holds(array) else None
+    made = [entry.ours(array, shape) for entry in fitting_entries(array, conv.op, shape, key).values()]
+    alike = [filters_alike(each, other) for each in made]
+    return max(zip(alike, made, strict=True), key=lambda each: each[0], default=(_NONE, None))
 
 
 def _pairs(scores: Sequence[Sequence[float]]) -> dict[int, int]:

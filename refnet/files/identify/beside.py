@@ -14,7 +14,7 @@ from refnet.files.containers.structure import Submodule
 from refnet.files.identify.alike import filters_alike, keys_alike
 from refnet.files.identify.names import NamedLayout, nearest_layout
 from refnet.files.identify.notes import Note
-from refnet.files.identify.order import HABITS, SCHEME, by_role, keys_in_order, placed
+from refnet.files.identify.order import by_role, keys_in_order, placed
 from refnet.files.identify.reading import Reading
 from refnet.files.identify.settings import with_settings
 from refnet.files.schemes import Entry
@@ -34,7 +34,9 @@ _NEAR = 1e-5  # relative: within it are folds of one eps; another of these moves
 def read_beside(
     reading: Reading, models: Sequence[str], graph: Graph, params: Arrays, submodules: Mapping[str, Submodule]
 ) -> Reading:
-    """Arrays that are no known network as those of the network that another file tells; a reading without layouts else.
+    """Arrays as those of the network that another file tells; the reading as it is, where they are none of its.
+
+    The arrays are of no known network, or their shapes do not tell how their axes stand.
 
     Parameters
     ----------
@@ -49,9 +51,10 @@ def read_beside(
         return reading
     layout, eps = _with_eps(found, graph, reading.arrays, params)
     layout = with_settings(layout, reading.own, submodules) if submodules else layout
-    notes = [Note(told, tuple(reading.own.values())[:4], len(reading.own))]
+    settled = [note for note in reading.notes if note.kind not in ("order", "axes")]
+    notes = [*settled, Note(told, tuple(reading.own.values())[:4], len(reading.own))]
     notes += [Note("unfolded", (f"{eps:g}",))] if eps and not submodules else []
-    return reading._replace(layouts=[layout], notes=(*reading.notes, *notes), as_other=True)
+    return reading._replace(layouts=[layout], notes=tuple(notes), as_other=True)
 
 
 def as_ours(entry: Entry, array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
@@ -67,30 +70,34 @@ def _by_order(arrays: Arrays, graph: Graph, params: Arrays) -> tuple[NamedLayout
 
     By an order of names, or by what the arrays are most like: where no order fits, or what fits is like other layers.
     """
-    orders = list(_fitting(arrays, graph, keys_in_order(arrays)))
-    if any(_is_alike(each, graph, arrays, params) for each in orders):
-        return next(each for each in orders if _is_alike(each, graph, arrays, params)), "order"
+    orders = list(_fitting(arrays, graph, params, keys_in_order(arrays)))
+    if (found := next((each for each in orders if _is_alike(each, arrays, params)), None)) is not None:
+        return found, "order"
     filters, vectors = by_role(arrays, list(arrays))
-    for habit in HABITS:
-        keys = keys_alike(arrays, filters, vectors, graph, params, habit)
-        for layout in _fitting(arrays, graph, [keys] if keys else []):
-            if _is_alike(layout, graph, arrays, params):
-                return layout, "alike"
+    keys = keys_alike(arrays, filters, vectors, graph, params)
+    for layout in _fitting(arrays, graph, params, [keys] if keys else []):
+        if _is_alike(layout, arrays, params):
+            return layout, "alike"
     return next(iter(orders), None), "order"
 
 
-def _is_alike(layout: NamedLayout, graph: Graph, arrays: Arrays, params: Arrays) -> bool:
+def _is_alike(layout: NamedLayout, arrays: Arrays, params: Arrays) -> bool:
     """Whether most filters are like the other file's, and not retrained, or those of other layers."""
-    shapes = graph.params()
+    return float(np.median(_likenesses(layout, arrays, params))) > _ALIKE
+
+
+def _likenesses(layout: NamedLayout, arrays: Arrays, params: Arrays) -> list[float]:
+    """How like the other file's each layer's filters are."""
+    shapes = layout.graph.params()
     filters = [(key, ours, entry) for key, (ours, entry) in layout.entries.items() if ours.endswith(".w")]
-    found = [filters_alike(entry.ours(arrays[key], shapes[ours]), params[ours]) for key, ours, entry in filters]
-    return float(np.median(found)) > _ALIKE
+    return [filters_alike(entry.ours(arrays[key], shapes[ours]), params[ours]) for key, ours, entry in filters]
 
 
-def _fitting(arrays: Arrays, graph: Graph, orders: Iterable[Sequence[str]]) -> Iterator[NamedLayout]:
+def _fitting(arrays: Arrays, graph: Graph, params: Arrays, orders: Iterable[Sequence[str]]) -> Iterator[NamedLayout]:
     """A graph with the arrays in an order as its weights, for each order in which they fit one for one.
 
-    A batch norm stands behind each filter that the arrays have one behind.
+    A batch norm stands behind each filter that the arrays have one behind. Of several orders of axes that one counts in
+    which the filters are most like the other file's.
     """
     convs = [node.name for node in graph.nodes if "w" in node.params]
     for keys in orders:
@@ -100,10 +107,9 @@ def _fitting(arrays: Arrays, graph: Graph, orders: Iterable[Sequence[str]]) -> I
         own = dict(zip(convs, _behind(keys, filters, vectors), strict=True))
         normed = {conv: len(each["beta"]) > 1 for conv, each in own.items() if each["mean"]}
         made = unfold_graph(graph, normed, _EPS[0]) if vectors["mean"] else fold_graph(graph)
-        for habit in HABITS:
-            if (entries := placed(arrays, made, filters, vectors, habit)) is not None:
-                yield NamedLayout(made, SCHEME, not vectors["mean"], entries, {})
-                break
+        layouts = placed(arrays, made, not vectors["mean"], filters, vectors)
+        if layouts:
+            yield max(layouts, key=lambda each: sum(_likenesses(each, arrays, params)))._replace(unsure=())
 
 
 def _behind(

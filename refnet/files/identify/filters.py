@@ -42,7 +42,7 @@ def refusal(arrays: Arrays, model: str | None, width: float | None, own: Callabl
 
 def _nearest(arrays: Arrays, model: str | None, width: float | None, own: Callable[[str], str]) -> str:
     """The network that comes nearest and the first filter in which it is another one; '' where none is near."""
-    keys = [key for key, array in arrays.items() if array.ndim in (2, 4) and sum(n > 1 for n in array.shape) > 1]
+    keys = [key for key, array in arrays.items() if array.ndim in (2, 3, 4) and sum(n > 1 for n in array.shape) > 1]
     held = [_filter(arrays[key].shape) for key in keys]
     held[-1:] = [((), 0)] * bool(held)  # the classes
     near = sorted(_networks(model, width), key=lambda each: -(Counter(held) & Counter(each[2])).total())[:_NEAR]
@@ -95,5 +95,5 @@ def _words(row: _Filter) -> str:
 
 
 def _filter(shape: tuple[int, ...]) -> _Filter:
-    kernel = shape[2:]
+    kernel = shape[-2:] if len(shape) > 2 else ()
     return (() if set(kernel) <= {1} else kernel), shape[0]

@@ -79,6 +79,7 @@ class NamedLayout(NamedTuple):
     unused : key -> shape of weights that may also be there
     changed : whether `graph` is not quite the known network's: another head, other settings
     divisor : by which rule its widths are rounded; None where as the vendor does it
+    unsure : filters of which nothing tells in which order their axes stand
     """
 
     graph: Graph
@@ -88,6 +89,7 @@ class NamedLayout(NamedTuple):
     unused: dict[str, tuple[int, ...]]
     changed: bool = False
     divisor: WidthRule | None = None
+    unsure: tuple[str, ...] = ()
 
 
 def fitting_layouts(

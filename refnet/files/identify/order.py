@@ -7,8 +7,9 @@ what is added. Every array must have its place, and every place its array.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from refnet.alignment.diff import differences
 from refnet.alignment.differences import structural
 from refnet.errors import RequestError
+from refnet.files.identify.axes import Filters, fitting_entries, layer_parts, likeliest_entries
 from refnet.files.identify.names import WIDTHS, NamedLayout, plain_layouts
 from refnet.files.identify.nearest import convolution_rows
 from refnet.files.schemes import Entry
@@ -26,11 +28,8 @@ from refnet.networks.dialects import MODELS
 from refnet.networks.rewrite import fold_graph
 
 __all__ = [
-    "HABITS",
     "SCHEME",
-    "Habit",
     "by_role",
-    "filter_entry",
     "keys_in_order",
     "layer_named",
     "layouts_by_order",
@@ -44,24 +43,9 @@ SCHEME = "nobody"  # whose names they are
 _FEWEST = 20  # arrays, without which an order proves nothing
 
 
-Habit = Mapping[str, Shape]  # how a framework lays out filters: by operation, the axes that make them refnet's
-_TORCH: Habit = {
-    "conv2d": (0, 1, 2, 3),
-    "depthwise_conv2d": (0, 1, 2, 3),
-    "pointwise_conv2d": (0, 1, 2, 3),
-    "dense": (0, 1),
-}
-_TF: Habit = {
-    "conv2d": (3, 2, 0, 1),
-    "depthwise_conv2d": (2, 3, 0, 1),
-    "pointwise_conv2d": (3, 2, 0, 1),
-    "dense": (1, 0),
-}
-HABITS: tuple[Habit, ...] = (_TORCH, {**_TORCH, "dense": (1, 0)}, _TF, {**_TF, "dense": (0, 1)})
-
 # What a vector is of, by the last words of its name.
 _ROLES: tuple[tuple[str, str], ...] = (
-    ("mean", r"mean|mu|w_1"),  # Paddle numbers the arrays of a layer
+    ("mean", r"mean|mu|avg|average|w_1"),  # Paddle numbers the arrays of a layer
     ("var", r"var|variance|sigma2|w_2"),
     ("gamma", r"gammas?|scales?|weights?|w|g"),
     ("beta", r"betas?|offsets?|shifts?|bias(es)?|b"),
@@ -69,6 +53,7 @@ _ROLES: tuple[tuple[str, str], ...] = (
 _TAIL = re.compile(r"^(arg|aux):|(:0|/value)$")  # MXNet's kinds of arrays, and TensorFlow's and Keras' ends of names
 _WORD = "|".join([*(words for _, words in _ROLES), "kernel", "filter"])
 _LAST_WORD = re.compile(rf"([./:](depth|point)wise_kernel|[./:_]_?((running|moving)_)?({_WORD}))$", re.IGNORECASE)
+_KERNEL = re.compile(r"(^|[./:_])(kernel|filter)s?$", re.IGNORECASE)
 _END = re.compile(r"class|logits|predict|output|(^|[./_])(head|fc|dense|linear|last)\w*[./_]")
 _LISTED = ("gamma", "beta", "mean", "var")  # by PyTorch, Keras and TensorFlow alike
 
@@ -87,11 +72,7 @@ def layouts_by_order(arrays: Arrays, model: str | None, width: float | None) -> 
         found: list[NamedLayout] = []
         shapes = [arrays[key].shape for key in filters]
         for graph, folded in _graphs(shapes, bool(vectors["mean"]), model, width):
-            for habit in HABITS:
-                entries = placed(arrays, graph, filters, vectors, habit)
-                if entries is not None:
-                    found.append(NamedLayout(graph, SCHEME, folded, entries, {}))
-                    break
+            found += placed(arrays, graph, folded, filters, vectors)[:1]
         found = plain_layouts(found) if model is None else found
         kinds: list[NamedLayout] = []
         for layout in found:
@@ -129,28 +110,51 @@ def _of_end(name: str) -> bool:
 
 def by_role(arrays: Arrays, keys: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     """The filters in order, and the vectors of each role in order."""
-    filters = [key for key in keys if _is_filter(arrays[key].shape)]
+    filters = _filters(arrays, keys)
     vectors: dict[str, list[str]] = {role: [] for role, _ in _ROLES}
-    others = [key for key in keys if key not in {*filters}]
+    apart = {*filters}
+    others = [key for key in keys if key not in apart]
     named = {key: _role(key) for key in others}
     told = {*named.values()}
     # Where names tell of some of a batch norm's vectors alone, a letter may do so by chance.
     is_told = "" not in told or {"mean", "var"} <= told or told == {"", "beta"}
-    roles = {key: role or "beta" for key, role in named.items()} if is_told else _by_place(arrays, keys)
+    roles = {key: role or "beta" for key, role in named.items()} if is_told else _by_place(keys, apart)
     for key, role in roles.items():
         vectors[role].append(key)
     return filters, vectors
 
 
-def _is_filter(shape: Shape) -> bool:
-    return sum(length > 1 for length in shape) > 1
+def _filters(arrays: Arrays, keys: Sequence[str]) -> list[str]:
+    """The arrays of several axes; where there are vectors that are none of their layers, of those with one axis too.
+
+    A vector has as many numbers as a layer has filters. Filters whose axes are joined are called a kernel, or have more
+    numbers than the vectors before them.
+    """
+    several = {key for key in keys if sum(length > 1 for length in arrays[key].shape) > 1}
+    counts = {length for key in several for length in arrays[key].shape}
+    others = [key for key in keys if key not in several]
+    if all(arrays[key].size in counts for key in others):
+        return [key for key in keys if key in several]
+    named = {key for key in others if _KERNEL.search(_TAIL.sub("", key))}
+    if named:
+        return [key for key in keys if key in several or key in named]
+    found: list[str] = []
+    longest, in_vectors = 0, False  # of the filters, or of the vectors behind them
+    for key in keys:
+        size = arrays[key].size
+        if key in several or (size > longest if in_vectors else size >= longest):
+            found.append(key)
+            longest, in_vectors = size, False
+        elif not in_vectors:
+            longest, in_vectors = size, True
+    return found
 
 
-def _by_place(arrays: Arrays, keys: Sequence[str]) -> dict[str, str]:
+def _by_place(keys: Sequence[str], filters: Collection[str]) -> dict[str, str]:
     """Of vectors whose names say nothing: behind a filter a bias, or four of batch norm as all frameworks list them."""
     found, behind = dict[str, str](), list[str]()
     for key in (*keys, ""):
-        if key and not _is_filter(arrays[key].shape):
+        if key and key not in filters:
             behind.append(key)
             continue
         norm = [role for role in _LISTED if len(behind) >= len(_LISTED)]
@@ -196,43 +200,64 @@ def _graphs(
             if rows in seen:
                 continue
             seen.add(rows)
-            if all(
-                set(kernel) <= {*shape} and (K in shape or not K)
-                for (_, kernel, K), shape in zip(rows, shapes, strict=True)
-            ):
-                for classes in dict.fromkeys(length for length in shapes[-1] if length > 1):
+            if all(_may_be(row, shape) for row, shape in zip(rows, shapes, strict=True)):
+                for classes in _classes(rows[-2][-1], shapes[-1]):
                     graph = build(name, width=at, classes=classes)
                     yield (graph, False) if norms else (fold_graph(graph), True)
 
 
+def _may_be(row: tuple[str, tuple[int, ...], int], shape: Shape) -> bool:
+    """Whether an array has a number of weights that a known layer can have."""
+    op, kernel, K = row
+    size, filters = math.prod(shape), math.prod(kernel) * (K or 1)
+    return size == filters if op == "depthwise_conv2d" else size % filters == 0
+
+
+def _classes(before: int, shape: Shape) -> Iterable[int]:
+    """How many classes the last layer can have, by its shape and, where its axes are one, by the channels before it."""
+    axes = [length for length in shape if length > 1]
+    if len(axes) > 1:
+        return dict.fromkeys(axes)
+    return [axes[0] // before] if axes and before and axes[0] % before == 0 else []
+
+
 def placed(
-    arrays: Arrays, graph: Graph, filters: Sequence[str], vectors: Mapping[str, Sequence[str]], habit: Habit
-) -> dict[str, tuple[str, Entry]] | None:
-    """The arrays by their names with what each is; None where one has no place, or a place none."""
+    arrays: Arrays, graph: Graph, folded: bool, filters: Sequence[str], vectors: Mapping[str, Sequence[str]]
+) -> list[NamedLayout]:
+    """The arrays by their names with what each is, in each order of axes that filters may have; the likeliest first.
+
+    None where an array has no place, or a place none.
+    """
     left = {"w": list(filters), **{role: list(keys) for role, keys in vectors.items()}}
     found: dict[str, tuple[str, Entry]] = {}
+    kinds: dict[tuple[str, str, int], Filters] = {}
+    parts = layer_parts(graph)
     for node in graph.nodes:
         for slot, shape in node.params.items():
             role = "beta" if slot == "b" else slot
             if not left.get(role):
-                return None
+                return []
             key = left[role].pop(0)
-            entry = filter_entry(arrays[key], node.op, shape, habit, key) if slot == "w" else Entry(key, shape, (0,))
-            if entry is None or not entry.holds(arrays[key]):
-                return None
+            array, entry = arrays[key], Entry(key, shape, (0,))
+            if slot == "w":
+                fits = fitting_entries(array, node.op, shape, key)
+                kinds.setdefault((node.op, parts[node.name], array.ndim), Filters(node.op, [])).fits.append(fits)
+            elif not entry.holds(array):
+                return []
             found[key] = f"{node.name}.{slot}", entry
-    return None if any(left.values()) else found
-
-
-def filter_entry(array: npt.NDArray[Any], op: str, shape: Shape, habit: Habit, key: str) -> Entry | None:
-    """A filter as a framework lays it out; None where it has other axes."""
-    axes = habit.get("dense" if array.ndim == 2 and op == "pointwise_conv2d" else op, ())
-    if len(axes) != array.ndim:
-        return None
-    K, *rest = shape
-    C, R, S = {"pointwise_conv2d": (rest[0], 1, 1), "depthwise_conv2d": (1, *rest)}.get(op, tuple(rest))
-    wide = (K, C, R, S) if array.ndim == 4 else (K, C)
-    theirs = [0] * len(axes)
-    for place, axis in enumerate(axes):
-        theirs[axis] = wide[place]
-    return Entry(key, tuple(theirs), tuple(axes))
+    if any(left.values()):
+        return []
+    orders = likeliest_entries(list(kinds.values()))
+    told = [{entry.key: entry for entry in order} for order in orders]
+    unsure = tuple(key for key in told[0] if any(each[key] != told[0][key] for each in told[1:])) if told else ()
+    return [
+        NamedLayout(
+            graph,
+            SCHEME,
+            folded,
+            {key: (ours, order.get(key, entry)) for key, (ours, entry) in found.items()},
+            {},
+            unsure=unsure,
+        )
+        for order in told
+    ]

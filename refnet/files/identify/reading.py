@@ -222,7 +222,8 @@ def _by_order(reading: Reading, asked: Asked) -> Reading:
     if any({*known} == arrays.keys() for known in names.known_names()):  # each says what it is of
         return reading
     layouts = layouts_by_order(arrays, asked.model, asked.width)
-    notes = (Note("order", tuple(arrays)[:4], len(arrays)),) if layouts else ()
+    notes = [Note("order", tuple(arrays)[:4], len(arrays))] if layouts else []
+    notes += [Note("axes", each.unsure[:4], len(each.unsure)) for each in layouts[:1] if each.unsure]
     return reading._replace(layouts=layouts, notes=(*reading.notes, *notes))
 
 

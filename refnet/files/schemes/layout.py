@@ -34,11 +34,13 @@ class Entry(NamedTuple):
     key : the vendor's name
     shape : the vendor's shape
     axes : transpose with these, then reshape, to make it refnet's
+    joined : whether neighbouring axes may be one: (K, 27) for (K, 3, 3, 3)
     """
 
     key: str
     shape: Shape
     axes: tuple[int, ...]
+    joined: bool = False
 
     def ours(self, array: Array, shape: Shape) -> Array:
         """From the vendor's layout to refnet's; of an array that `holds`."""
@@ -46,7 +48,8 @@ class Entry(NamedTuple):
 
     def holds(self, array: Array) -> bool:
         """Whether an array has the vendor's shape, but for axes of length one: (K, C) for (K, C, 1, 1)."""
-        return array.shape == self.shape or _bare(array.shape) == _bare(self.shape)
+        own, theirs = _bare(array.shape), _bare(self.shape)
+        return own == theirs or (self.joined and _are_joined(theirs, own))
 
     def theirs(self, array: Array) -> Array:
         """From refnet's layout to the vendor's."""
@@ -56,6 +59,18 @@ class Entry(NamedTuple):
 
 def _bare(shape: Shape) -> Shape:
     return tuple(length for length in shape if length != 1)
+
+
+def _are_joined(axes: Shape, shape: Shape) -> bool:
+    """Whether a shape is these axes with neighbours made one."""
+    left = list(axes)
+    for length in shape:
+        made = 1
+        while left and made < length:
+            made *= left.pop(0)
+        if made != length:
+            return False
+    return not left
 
 
 def blocks(graph: Graph) -> list[tuple[str, ...]]:
