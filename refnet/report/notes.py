@@ -11,9 +11,9 @@ from refnet.text import plain
 
 __all__ = ["UNSURE", "note_document", "note_lines", "rounded_words"]
 
-# Notes after which the network may compute something else than the file: an end is left out; arrays told by their
-# order; an eps that nobody has said.
-UNSURE = ("order", "alike", "unfolded", "end")
+# Notes after which the network may compute something else than the file: an end is left out; arrays or their axes told
+# by their order; an eps that nobody has said.
+UNSURE = ("order", "axes", "alike", "unfolded", "end")
 
 _RULES = {
     "floor": "cut off",
