@@ -25,7 +25,7 @@ from refnet.files.identify.beside import as_ours, read_beside
 from refnet.files.identify.heads import head_words
 from refnet.files.identify.notes import Note, structure_notes
 from refnet.files.identify.pixels import prepared_for
-from refnet.files.identify.reading import Asked, read
+from refnet.files.identify.reading import Asked, read, read_own
 from refnet.files.identify.weights import in_one_precision, weights_in
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.labels import fitting_labels
@@ -126,6 +126,7 @@ def identify(
     head: str | Sequence[str] | None = None,
     prefix: str | None = None,
     output: str | Sequence[str] | None = None,
+    own_blocks: bool = False,
     like: Checkpoint | None = None,
     contents: containers.Contents | None = None,
 ) -> Checkpoint:
@@ -142,6 +143,8 @@ def identify(
     prefix : of a file that has arrays alone: take those only whose names begin so
     output : the tensor, or tensors, that the network is to return, by our names or the file's; what does not lead
         there is left out
+    own_blocks : of a file that has arrays alone: read it as almost a known network where its blocks are not quite that
+        one's, though no array tells their strides, pads and activations
     like : what another file is, of which this one should be a copy: if it has arrays alone, and these fit no network
         but are most of that one's, it is taken for that one, and `misfits` has what does not fit
     contents : what is in the file, where it has been read
@@ -168,27 +171,24 @@ def identify(
     if model is not None:
         find(model)
     contents = containers.read(path) if contents is None else contents
-    found = _identified(path, contents, model, width, size, head, prefix, like)
+    asked = Asked(model, width, None if head is None else head_words(head), prefix, own_blocks)
+    found = _identified(path, contents, asked, size, like)
     return found if output is None else found.returning([output] if isinstance(output, str) else output)
 
 
 def _identified(
     path: str | Path,
     contents: containers.Contents,
-    model: str | None,
-    width: float | None,
+    asked: Asked,
     size: tuple[int, int] | int | None,
-    head: str | Sequence[str] | None,
-    prefix: str | None,
     like: Checkpoint | None,
 ) -> Checkpoint:
     """`identify`, but for the tensors that are wanted."""
-    asked = Asked(model, width, None if head is None else head_words(head), prefix)
     if contents.structure is None and not contents.graph:
         return _from_names_or_beside(path, contents, asked, size, like)
-    if head is not None or prefix is not None:
+    if asked.head is not None or asked.prefix is not None:
         raise RequestError(f"{path}: tells its own structure, so head= and prefix= say nothing of it")
-    return _from_structure(path, contents, model, width, size, like)
+    return _from_structure(path, contents, asked.model, asked.width, size, like)
 
 
 def settled(found: Checkpoint, *, model: str | None = None, strict: bool = False) -> tuple[Graph, Params]:
@@ -259,6 +259,7 @@ def _from_names(
     if like is not None and (not reading.layouts or any(note.kind == "axes" for note in reading.notes)):
         reading = read_beside(reading, like.models, like.graph, like.params, contents.submodules)
         size = like.graph.recipe.size if size is None else size
+    reading = read_own(reading, asked)
     found, arrays = reading.layouts, reading.arrays
     if not found:
         why = filters.refusal(arrays, asked.model, asked.width, reading.own_name) + _ALONE * (contents.kind == "hdf5")

@@ -20,7 +20,7 @@ from refnet.networks.plan import Plan, PlannedBlock, WidthRule, decoder_kernel, 
 from refnet.networks.tables import Row, Table
 from refnet.ops import OPS
 
-__all__ = ["build", "find", "models", "parts"]
+__all__ = ["build", "build_planned", "find", "models", "parts"]
 
 _WIDEST = 16  # times the paper's channels: already hundreds of millions of weights
 _COARSEST = 64  # channels: no port rounds to more
@@ -129,6 +129,12 @@ def build(
         labels=dialect.labels,
     )
     return _Builder(recipe, model).network(plan(model, width))
+
+
+def build_planned(name: str, width: float, classes: int, widths: Plan) -> Graph:
+    """A known network's graph with the blocks and widths of a plan."""
+    model, known = find(name), build(name, width=width, classes=classes)
+    return _Builder(known.recipe, model).network(widths)
 
 
 def _own_model(table: Table) -> Model:

@@ -13,7 +13,7 @@ __all__ = ["UNSURE", "note_document", "note_lines", "rounded_words"]
 
 # Notes after which the network may compute something else than the file: an end is left out; arrays or their axes told
 # by their order; an eps that nobody has said.
-UNSURE = ("order", "axes", "alike", "unfolded", "end")
+UNSURE = ("order", "axes", "blocks", "alike", "unfolded", "end")
 
 _RULES = {
     "floor": "cut off",
@@ -65,6 +65,8 @@ def _line(note: Note) -> str:
         case "axes":
             taken = "PyTorch's is taken, else TensorFlow's"
             return f"the shapes do not tell the order of axes of {note.total} filters: {taken}: {names}"
+        case "blocks":
+            return f"no array tells strides, pads and activations: they are those of {note.names[0]}"
         case "alike":
             return f"the names are nobody's: {note.total} arrays are told by what they are most like: {names}"
         case "divisor":

@@ -40,7 +40,7 @@ _NAMED = 4  # nodes in one line
 _SHOWN = 8  # tensors with one fault, each with figures of its own
 _LONG = 60  # letters of a file's own name
 # Notes that say which weights were taken.
-_TOLD = ("wrapper", "beside", "training", "words", "order", "axes", "alike", "unfolded", "divisor", "end")
+_TOLD = ("wrapper", "beside", "training", "words", "order", "axes", "blocks", "alike", "unfolded", "divisor", "end")
 
 
 def verification_document(found: Verified) -> dict[str, Any]:

@@ -117,6 +117,7 @@ def read_side(
     model: str | None = None,
     width: float | None = None,
     size: Size | None = None,
+    own_blocks: bool = False,
     like: Checkpoint | None = None,
     contents: Contents | None = None,
 ) -> Checkpoint:
@@ -125,8 +126,9 @@ def read_side(
     Parameters
     ----------
     model, width, size : of a file that cannot tell; of a golden pack its own
-    contents : what is in the file, where it has been read
+    own_blocks : whether blocks that are not quite a known network's will do, see `identify`
     like : what the file should be a copy of, see `identify`
+    contents : what is in the file, where it has been read
 
     Raises
     ------
@@ -136,7 +138,7 @@ def read_side(
     if isinstance(path, Checkpoint):
         return path
     if not Path(path).is_dir() or is_folder(path):
-        return identify(path, model=model, width=width, size=size, like=like, contents=contents)
+        return identify(path, model=model, width=width, size=size, own_blocks=own_blocks, like=like, contents=contents)
     pack = read_pack(path)
     own = pack.graph.recipe
     for what, value in {"model": model, "width": width, "size": size}.items():
@@ -172,6 +174,8 @@ def both(
 ) -> tuple[Checkpoint, Checkpoint]:
     """Two files; where one by itself is no network, because arrays are missing or transposed, read like the other.
 
+    One of arrays alone whose blocks are not quite a known network's is read as it is.
+
     Parameters
     ----------
     contents : by path, what is in the files that have been read
@@ -183,8 +187,10 @@ def both(
     """
     held = contents or {}
 
-    def side(path: str | Path | Checkpoint, like: Checkpoint | None = None) -> Checkpoint:
-        return read_side(path, model=model, width=width, size=size, like=like, contents=held.get(str(path)))
+    def side(path: str | Path | Checkpoint, like: Checkpoint | None = None, own: bool = False) -> Checkpoint:
+        own = own or like is not None
+        told = held.get(str(path))
+        return read_side(path, model=model, width=width, size=size, own_blocks=own, like=like, contents=told)
 
     try:
         first = side(one)
@@ -192,7 +198,10 @@ def both(
         try:
             second = side(other)
         except FormatError as too:  # it may be the one that tells what the first one is
-            raise FormatError(f"{error}; {too}") from None
+            try:
+                second = side(other, own=True)
+            except FormatError:
+                raise FormatError(f"{error}; {too}") from None
         return side(one, second), second
     second = side(other, first)
     unsure = any(note.kind == "axes" for note in first.notes)  # which the second file may tell

@@ -9,18 +9,22 @@ from typing import Any
 
 import numpy.typing as npt
 
+from refnet.alignment.differences import Difference
 from refnet.errors import RequestError
-from refnet.files.identify.names import objection
+from refnet.files.identify.names import changes, objection
 from refnet.files.identify.nearest import convolution_rows
+from refnet.files.identify.own_blocks import with_own_blocks
 from refnet.networks.build import build, find
 from refnet.networks.dialects import MODELS
 from refnet.ops import CONVOLUTIONS
+from refnet.report.differences import line
 
 __all__ = ["refusal"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 _Filter = tuple[tuple[int, ...], int]  # its kernel, () of one point, and how many there are, 0 of the classes
 
+_FIRST = 5  # differences that are said
 _SHARE = 0.7  # of the filters that must stand in order: fewer are another network altogether
 _NEAR = 8  # networks that have most filters in common whatever their order, and whose order is looked at
 _WIDTHS = (1.0, 0.75, 0.5, 0.25, 0.35, 1.4, 1.3)
@@ -33,11 +37,23 @@ def refusal(arrays: Arrays, model: str | None, width: float | None, own: Callabl
     ----------
     own : from a vendor's name to the file's
     """
-    if said := objection(arrays, model, width, own):
+    said = objection(arrays, model, width, own)
+    if not said:
+        first, near = own(next(iter(arrays))), _nearest(arrays, model, width, own)
+        said = f"no weight has a name and shape of {model or 'a network that refnet knows'}; the first is {first!r}"
+        said = f"{said}; {near}" if near else said
+    layout = with_own_blocks(arrays, model, width)
+    if layout is None:
         return said
-    first, near = own(next(iter(arrays))), _nearest(arrays, model, width, own)
-    said = f"no weight has a name and shape of {model or 'a network that refnet knows'}; the first is {first!r}"
-    return f"{said}; {near}" if near else said
+    recipe, found = layout.graph.recipe, [each for each in changes(layout) if _is_of_layers(each)]
+    more = f" and {len(found) - _FIRST} more" if len(found) > _FIRST else ""
+    return f"{said}; nearest is {recipe.model} x{recipe.width:g}, but {'; '.join(map(line, found[:_FIRST]))}{more}"
+
+
+def _is_of_layers(difference: Difference) -> bool:
+    """Whether it is of a layer: activations and sums come and go with theirs."""
+    there = difference.known or difference.found
+    return difference.key not in ("missing", "extra") or there["op"] in CONVOLUTIONS
 
 
 def _nearest(arrays: Arrays, model: str | None, width: float | None, own: Callable[[str], str]) -> str:

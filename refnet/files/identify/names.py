@@ -36,6 +36,7 @@ __all__ = [
     "instead",
     "known_graph",
     "known_names",
+    "likest_scheme",
     "misfits",
     "most_usual",
     "nearest_layout",
@@ -229,6 +230,12 @@ def nearest_layout(arrays: Arrays, models: Sequence[str], like: Recipe) -> Named
     ]
     best = max(layouts, key=partial(_agreement, arrays))
     return best if 2 * _agreement(arrays, best) > max(len(arrays), len(best.entries)) else None
+
+
+def likest_scheme(arrays: Arrays, name: str) -> tuple[int, str]:
+    """Whose names of a network a file has most of: how many, and the scheme."""
+    held = ((_layout(name, 1.0, 1000, _Form(scheme, False)).entries, scheme) for scheme in schemes_of(name))
+    return max((len(entries.keys() & arrays.keys()), scheme) for entries, scheme in held)
 
 
 def _agreement(arrays: Arrays, layout: NamedLayout) -> int:

@@ -24,14 +24,14 @@ from refnet.networks.dialects import MODELS
 from refnet.networks.plan import Plan, WidthRule, plan, rounding_to
 from refnet.ops import CONVOLUTIONS, WINDOWED
 
-__all__ = ["beginnings", "convolution_rows", "likely", "rounded_otherwise"]
+__all__ = ["ConvolutionRow", "beginnings", "convolution_rows", "likely", "nearest_networks", "rounded_otherwise"]
 
 # Convolutions that a beginning must have. Tuned: six are the first two or three blocks, where detectors cut first. They
 # tell V1, V2 and V3 from one another but for V1 at its narrowest; MnasNet, whose blocks are V2's and V3's, is told by
 # eleven.
 _FEWEST = 6
 
-_Row = tuple[str, tuple[int, ...], int]  # of a convolution: operation, kernel, channels that it makes
+ConvolutionRow = tuple[str, tuple[int, ...], int]  # of a convolution: operation, kernel, channels that it makes
 
 
 def likely(
@@ -119,13 +119,29 @@ def _rounded_otherwise(graph: Graph, model: str) -> Iterator[tuple[float, WidthR
                     yield width, divisor
 
 
-def _common(known: Sequence[_Row], rows: Sequence[_Row]) -> int:
+def nearest_networks(
+    rows: tuple[ConvolutionRow, ...], model: str | None, width: float | None, most: float
+) -> list[tuple[int, str, float]]:
+    """Known networks, each at its best width, that differ the least from convolutions: how much, name and width.
+
+    Parameters
+    ----------
+    model, width : as far as they are given
+    most : more differences than these are too many
+    """
+    names = [name for name in MODELS if MODELS[name].dialect.vendor != "refnet"] if model is None else [model]
+    found = [(name, _best_width(name, rows) if width is None else width) for name in names]
+    least = [(_least(_of_classes(convolution_rows(name, at), rows[-1][2]), rows), name, at) for name, at in found]
+    return sorted((each for each in least if each[0] <= most), key=lambda each: (each[0], MODELS[each[1]].variant))
+
+
+def _common(known: Sequence[ConvolutionRow], rows: Sequence[ConvolutionRow]) -> int:
     """How many convolutions two networks have in common from the first on, the layer of classes apart."""
     pairs = zip(known[:-1], rows, strict=False)
     return next((i for i, (mine, theirs) in enumerate(pairs) if mine != theirs), min(len(known) - 1, len(rows)))
 
 
-def _rows_of(graph: Graph) -> list[_Row]:
+def _rows_of(graph: Graph) -> list[ConvolutionRow]:
     return [
         (node.op, node.params["w"][-2:] if node.op in WINDOWED else (), node.params["w"][0])
         for node in graph.nodes
@@ -144,7 +160,7 @@ def _meant(name: str, graph: Graph) -> bool:
     return model.dialect.vendor != "refnet" or model.size == graph.recipe.size
 
 
-def _exact_width(name: str, rows: Sequence[_Row]) -> float | None:
+def _exact_width(name: str, rows: Sequence[ConvolutionRow]) -> float | None:
     """The width with all of a file's convolutions but the layer of classes; None if there is none."""
     known = convolution_rows(name, 1.0)
     if len(known) != len(rows):
@@ -156,12 +172,12 @@ def _exact_width(name: str, rows: Sequence[_Row]) -> float | None:
     return next((each for each in near if _of_classes(convolution_rows(name, each), rows[-1][2]) == tuple(rows)), None)
 
 
-def _of_classes(rows: Sequence[_Row], classes: int) -> tuple[_Row, ...]:
+def _of_classes(rows: Sequence[ConvolutionRow], classes: int) -> tuple[ConvolutionRow, ...]:
     """The convolutions of a known network with so many classes."""
     return tuple((op, kernel, channels or classes) for op, kernel, channels in rows)
 
 
-def _best_width(name: str, rows: Sequence[_Row]) -> float:
+def _best_width(name: str, rows: Sequence[ConvolutionRow]) -> float:
     """The width with the fewest convolutions of either side that have no equal on the other, in whatever order."""
     places, lengths = _places(name)
     left = [*lengths]
@@ -171,13 +187,13 @@ def _best_width(name: str, rows: Sequence[_Row]) -> float:
     return _widths(name, None)[left.index(min(left))]
 
 
-def _windowed(rows: Sequence[_Row]) -> tuple[_Row, ...]:
+def _windowed(rows: Sequence[ConvolutionRow]) -> tuple[ConvolutionRow, ...]:
     """The convolutions with a kernel, their channels left open."""
     return tuple((op, kernel, 0) for op, kernel, _ in rows if op in WINDOWED)
 
 
 @lru_cache(maxsize=1024)
-def _least(known: tuple[_Row, ...], file: tuple[_Row, ...]) -> int:
+def _least(known: tuple[ConvolutionRow, ...], file: tuple[ConvolutionRow, ...]) -> int:
     """How many differences two sequences of convolutions have at least."""
     if known == file:
         return 0
@@ -193,13 +209,13 @@ def _least(known: tuple[_Row, ...], file: tuple[_Row, ...]) -> int:
 
 
 @cache
-def _places(name: str) -> tuple[dict[_Row, list[tuple[int, int]]], list[int]]:
+def _places(name: str) -> tuple[dict[ConvolutionRow, list[tuple[int, int]]], list[int]]:
     """By convolution, at which places of its widths a known network has it, and how often; and how many it has there.
 
     A file has few of them: so each width need not be asked about each.
     """
     every = [convolution_rows(name, width) for width in _widths(name, None)]
-    places: dict[_Row, list[tuple[int, int]]] = {}
+    places: dict[ConvolutionRow, list[tuple[int, int]]] = {}
     for place, rows in enumerate(every):
         for row, count in Counter(rows).items():
             places.setdefault(row, []).append((place, count))
@@ -207,13 +223,13 @@ def _places(name: str) -> tuple[dict[_Row, list[tuple[int, int]]], list[int]]:
 
 
 @lru_cache(maxsize=16384)
-def convolution_rows(name: str, width: float) -> tuple[_Row, ...]:
+def convolution_rows(name: str, width: float) -> tuple[ConvolutionRow, ...]:
     """The convolutions of a known network in order; those that make as many channels as there are classes, here 0."""
     return _rows_planned(plan(find(name), width))
 
 
-def _rows_planned(widths: Plan) -> tuple[_Row, ...]:
-    rows: list[_Row] = [("conv2d", (3, 3), widths.stem)]
+def _rows_planned(widths: Plan) -> tuple[ConvolutionRow, ...]:
+    rows: list[ConvolutionRow] = [("conv2d", (3, 3), widths.stem)]
     pointwise: list[int]
     for block in widths.blocks:
         pointwise = [block.expanded] if block.expand else []

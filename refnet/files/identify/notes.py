@@ -22,9 +22,10 @@ class Note(NamedTuple):
         (the network ends before its head), 'head' (a head of its own, by its layers), 'reshaped' (arrays whose
         shape is the vendor's but for axes of length one), 'divisor' (the width, and to whose multiples its channels
         are rounded: 0 where they are cut off; and by which rule, where not to the nearest), 'order' (arrays that were
-        told by their order and shapes), 'axes' (filters of which nothing tells the order of axes),
-        'alike' (by what another file's are most like), 'unfolded' (the eps that batch norms are taken with, where the
-        file does not say it), 'end' (the operations behind the last that is one of refnet's, left out)
+        told by their order and shapes), 'axes' (filters of which nothing tells the order of axes), 'blocks' (the known
+        network that strides, pads and activations are from, where arrays alone have other blocks), 'alike' (by what
+        another file's are most like), 'unfolded' (the eps that batch norms are taken with, where the file does not say
+        it), 'end' (the operations behind the last that is one of refnet's, left out)
     names : of the file
     total : how many there are, where `names` are only the first
     """

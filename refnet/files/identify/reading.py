@@ -16,12 +16,13 @@ from refnet.files.identify.heads import Part, Whole, with_head
 from refnet.files.identify.names import NamedLayout
 from refnet.files.identify.notes import Note, rounding_note
 from refnet.files.identify.order import layouts_by_order
+from refnet.files.identify.own_blocks import with_own_blocks
 from refnet.files.identify.prefixes import NO_PREFIX, Prefix, prefixes
 from refnet.files.identify.settings import with_settings
 from refnet.files.identify.words import in_torch_words, other_way_round
 from refnet.files.schemes import SCHEMES, is_pytorch
 
-__all__ = ["Asked", "Reading", "read"]
+__all__ = ["Asked", "Reading", "read", "read_own"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -37,12 +38,14 @@ class Asked:
     model, width : name and width multiplier
     head : its layers, see `heads.head_words`
     prefix : the network is what the file holds under names that begin so
+    own_blocks : a network whose blocks are not quite a known one's will do
     """
 
     model: str | None = None
     width: float | None = None
     head: tuple[str, ...] | None = None
     prefix: str | None = None
+    own_blocks: bool = False
 
 
 class Reading(NamedTuple):
@@ -103,6 +106,18 @@ def read(arrays: Arrays, asked: Asked, submodules: Mapping[str, Submodule]) -> R
         found = reading
         _refuse_outside(inside, prefix, asked, submodules)
     return _with_settings(found._replace(notes=(*notes, *found.notes)), asked, submodules)
+
+
+def read_own(reading: Reading, asked: Asked) -> Reading:
+    """Arrays that fit no network, as one that has other blocks than a known one, if that will do and explains them."""
+    misfit = any(True for layout in reading.layouts for _ in names.misfits(reading.arrays, layout))
+    if not asked.own_blocks or asked.head is not None or (reading.layouts and not misfit):
+        return reading
+    layout = with_own_blocks(reading.arrays, asked.model, asked.width)
+    if layout is None:
+        return reading
+    note = Note("blocks", (layout.graph.recipe.model,), len(layout.entries))
+    return reading._replace(layouts=[layout], notes=(*reading.notes, note))
 
 
 def _with_settings(reading: Reading, asked: Asked, submodules: Mapping[str, Submodule]) -> Reading:
