@@ -7,6 +7,7 @@ pads, activations, eps) is the nearest known network's: that of the block beside
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.alignment.align import cheapest
+from refnet.errors import RequestError
 from refnet.files.identify.names import NamedLayout, changes, likest_scheme
 from refnet.files.identify.nearest import ConvolutionRow, nearest_networks
 from refnet.files.identify.order import SCHEME, by_role, keys_in_order, placed
@@ -57,6 +59,13 @@ def with_own_blocks(arrays: Arrays, model: str | None, width: float | None) -> N
     arrays : in the order that fits first, see `keys_in_order`
     model, width : of the known network, as far as they are given
     """
+    with suppress(RequestError):  # a layer without channels, or a kernel that no map has room for
+        return next(_layouts(arrays, model, width), None)
+    return None
+
+
+def _layouts(arrays: Arrays, model: str | None, width: float | None) -> Iterator[NamedLayout]:
+    """All that `with_own_blocks` may return, what has most in common with a known network first."""
     for keys in keys_in_order(arrays):
         filters, vectors = by_role(arrays, keys)
         rows = _rows([arrays[key].shape for key in filters])
@@ -66,11 +75,10 @@ def with_own_blocks(arrays: Arrays, model: str | None, width: float | None) -> N
         ranked = sorted(near, key=lambda each: (each[0], -likest_scheme(arrays, each[1])[0]))
         for _, name, at in ranked[:_NEAR]:
             for told in _told(rows):
-                if (graph := _graph(name, at, told)) is not None and (
-                    found := _fitting(arrays, graph, filters, vectors)
-                ):
-                    return found
-    return None
+                graph = _graph(name, at, told)
+                found = None if graph is None else _fitting(arrays, graph, filters, vectors)
+                if found is not None:
+                    yield found
 
 
 def _fitting(
