@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from refnet.bugs.catalogue import BUGS, REPLAYED
 from refnet.report.exercises import grade_document, grade_lines, task_lines
 from refnet.report.mistakes.bugs import of_reader
 from refnet.study.answers import answers_of
+from refnet.study.causes import Faced, mistakes_in
 from refnet.study.exercises import EXERCISES
 from refnet.study.grades import grade as grade_for
 from refnet.study.grades import grade_of
@@ -22,13 +23,15 @@ from refnet.study.subjects import Computed, Folded
 NAMED = 0.8  # the bar: of wrong answers, how many get their mistake named
 # Of exercises whose mistakes take longest to look for: of every how many wrong answers that is done.
 LONG = {
-    "conv2d": 2,
-    "depthwise": 2,
-    "squeeze_excite": 2,
-    "separable": 3,
-    "v1_block": 4,
-    "inverted_residual": 4,
-    "inverted_residual_se": 4,
+    "hard_sigmoid": 2,
+    "hard_swish": 2,
+    "conv2d": 3,
+    "depthwise": 3,
+    "squeeze_excite": 3,
+    "separable": 4,
+    "v1_block": 5,
+    "inverted_residual": 5,
+    "inverted_residual_se": 6,
 }
 ONLY_FILES = ("damage", "few_values", "refolds", "scales", "stored_weights")
 
@@ -138,15 +141,23 @@ def depthwise(x, w, b, stride, pad, *, turned=False, biased=True, mode="constant
     return y + b[:, None, None] if biased else y
 
 
+def depthwise_turned(*given, stride, pad, odd):
+    return depthwise(*given, stride, pad, turned=stride[0] == 1 or not odd)
+
+
 def test_two_mistakes_at_once_are_both_named():
     ways = named_of("depthwise", lambda *a, stride, pad: depthwise(*a, stride, pad, turned=True, biased=False))
     assert {frozenset(bug for bug, _ in way) for way in ways} == {frozenset({"kernel-flip", "bias-missing"})}
 
 
 def test_a_mistake_that_shows_in_some_cases_only_must_leave_the_others_right():
-    """A kernel turned for odd strides alone is no turned kernel."""
-    ways = named_of("depthwise", lambda *a, stride, pad: depthwise(*a, stride, pad, turned=stride[0] == 1))
-    assert ["kernel-flip"] not in [[bug for bug, _ in way] for way in ways]
+    """A kernel turned for odd strides alone is no turned kernel; one turned for all is."""
+    for odd, named in ((True, False), (False, True)):
+        turned = partial(depthwise_turned, odd=odd)
+        answers = answers_of(EXERCISES["depthwise"], cases_of("depthwise"), turned)
+        faced = [Faced(case.subject, each.arrays) for case, each in zip(cases_of("depthwise"), answers, strict=True)]
+        ways = [[each.mistake.bug for each in way] for way in mistakes_in(faced)]
+        assert (["kernel-flip"] in ways) == named
 
 
 def test_a_mistake_in_every_layer_is_said_once():
