@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cache
 from xml.etree import ElementTree
 
 import numpy as np
@@ -69,37 +70,43 @@ def test_a_port_that_does_everything_right_is_exact(packs):
         assert {finding.verdict for finding in found.findings} == {"exact"}
 
 
-@pytest.mark.parametrize("name", INTEGER_BUGS)
-def test_an_injected_rule_is_named_at_every_place_where_it_shows(packs, name):
-    shown = 0
-    for pack in packs.values():
-        for node in pack.net.graph.nodes:
-            tensors, changed = port(pack, node.name, INTEGER_BUGS[name])
-            if not changed:
-                continue
-            shown += 1
-            found = compare_integers(pack, tensors)
-            assert found.wrong() == [node.name]
-            (finding,) = [each for each in found.findings if each.verdict == "wrong"]
-            fits = {cause.rule: cause for cause in finding.causes if not cause.left}
-            assert name in fits
-            assert fits[name].changes == finding.different
-            others = [cause for cause in finding.causes[1:] if not cause.left]
-            assert all(cause.on_noise is not None for cause in others)
-    assert bool(shown) is not (name in RARE)
+@pytest.fixture(scope="module")
+def shown(packs):
+    """By rule, each node at which it shows, with what is found there; made once for all tests."""
 
-
-def test_most_rules_are_named_alone(packs):
-    alone = set()
-    for name, rule in INTEGER_BUGS.items():
+    @cache
+    def of_rule(name):
+        found = []
         for pack in packs.values():
             for node in pack.net.graph.nodes:
-                tensors, changed = port(pack, node.name, rule)
+                tensors, changed = port(pack, node.name, INTEGER_BUGS[name])
                 if changed:
-                    found = compare_integers(pack, tensors)
-                    (finding,) = [each for each in found.findings if each.verdict == "wrong"]
-                    if [cause.rule for cause in finding.causes] == [name]:
-                        alone.add(name)
+                    found.append((node.name, compare_integers(pack, tensors)))
+        return found
+
+    return of_rule
+
+
+@pytest.mark.parametrize("name", INTEGER_BUGS)
+def test_an_injected_rule_is_named_at_every_place_where_it_shows(shown, name):
+    for node, found in shown(name):
+        assert found.wrong() == [node]
+        (finding,) = [each for each in found.findings if each.verdict == "wrong"]
+        fits = {cause.rule: cause for cause in finding.causes if not cause.left}
+        assert name in fits
+        assert fits[name].changes == finding.different
+        others = [cause for cause in finding.causes[1:] if not cause.left]
+        assert all(cause.on_noise is not None for cause in others)
+    assert bool(shown(name)) is not (name in RARE)
+
+
+def test_most_rules_are_named_alone(shown):
+    alone = set()
+    for name in INTEGER_BUGS:
+        for _, found in shown(name):
+            (finding,) = [each for each in found.findings if each.verdict == "wrong"]
+            if [cause.rule for cause in finding.causes] == [name]:
+                alone.add(name)
     assert len(alone) >= 20
 
 
