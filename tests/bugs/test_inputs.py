@@ -6,7 +6,7 @@ import colorsys
 
 import numpy as np
 import pytest
-from feeding import FLOAT32, KERAS, SIZE, V2, column, network, pixels, said
+from feeding import FLOAT32, KERAS, SIZE, V2, column, network, pixels, said, shallow
 
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.language.parts import Parts
@@ -273,7 +273,7 @@ def test_tables_of_hue_are_those_of_opencv():
 
 
 def test_images_of_a_batch_in_another_order_are_said():
-    net, own = network(V2)
+    net, own = shallow(SIZE)
     x = np.concatenate([own.apply(pixels(seed)) for seed in (0, 1, 2)])
     reference = Reference.of(net.graph, net.params, {SOURCE: x, **net.trace(x)})
     for fed, words in (
