@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from exporting import network
@@ -30,13 +32,18 @@ def opened(files):
     return {name: identify(path, size=(48, 40)) for name, path in files.items()}
 
 
+@cache
+def keys() -> dict[str, str]:
+    return {name: entry.key for name, entry in entries(network("v2")[0]).items()}
+
+
 def arrays() -> dict[str, np.ndarray]:
     graph, params = network("v2")
     return {entry.key: entry.theirs(params[name]).astype(np.float32) for name, entry in entries(graph).items()}
 
 
 def key(name: str) -> str:
-    return entries(network("v2")[0])[name].key
+    return keys()[name]
 
 
 def written(path, made) -> str:
