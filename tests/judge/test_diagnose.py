@@ -47,9 +47,9 @@ _ONLY = ("decoder",)  # rooms of bugs of segmentation, which other families cann
 
 @pytest.mark.parametrize("family", SAMPLED)
 def test_a_sample_of_the_scorecard(family):
-    """Every bug once, in two of the families; `refnet scorecard` does more."""
-    share = SAMPLED.index(family) % 3
-    bugs = tuple(bug.id for i, bug in enumerate(REPLAYED) if i % 3 == share or bug.group in _ONLY)
+    """Every bug once, in one of the families; `refnet scorecard` does more."""
+    share, of = SAMPLED.index(family), len(SAMPLED)
+    bugs = tuple(bug.id for i, bug in enumerate(REPLAYED) if i % of == share or bug.group in _ONLY)
     rows = list(trials(subject(FAMILIES[family]), sample=1, seed=7, bugs=bugs))
     counts = tally(rows)
     missed = [row for row in rows if row.visible and not row.located]
