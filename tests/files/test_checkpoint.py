@@ -128,7 +128,8 @@ def test_axes_of_length_one_may_be_there_or_not(tmp_path, model):
     arrays = vendor_arrays(model)
     bare = {key: y.reshape([n for n in y.shape if n > 1] or [1]) for key, y in arrays.items()}
     found = identify(saved(tmp_path, bare))
-    assert all(np.array_equal(y, random_params(found.graph)[name]) for name, y in found.params.items())
+    drawn = random_params(found.graph)
+    assert all(np.array_equal(y, drawn[name]) for name, y in found.params.items())
     (note,) = (note for note in found.notes if note.kind == "reshaped")
     assert note.total == sum(bare[key].shape != y.shape for key, y in arrays.items())
 
