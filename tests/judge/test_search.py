@@ -382,7 +382,7 @@ def test_ties_are_settled_by_tensors_that_are_right(dump):
 @pytest.mark.parametrize("dump", ["all", "fused", "logits"])
 def test_a_sample_of_the_sweep(small, dump):
     bugs = ("bn-eps", "bn-fix-gamma", "act-missing", "pad-same", "kernel-flip")
-    rows = list(sweep(small, (dump,), bugs, forms=2))
+    rows = list(sweep(small, (dump,), bugs, forms=1))
     seen = [row for row in rows if row.visible]
     assert seen
     assert all(row.named != "missed" for row in seen)
