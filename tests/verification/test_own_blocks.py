@@ -169,12 +169,12 @@ def test_a_filter_that_is_gone_makes_no_block_of_its_own(tmp_path):
         load(tmp_path / "port.npz")
 
 
-def test_a_kernel_that_is_larger_than_any_map_is_refused_in_one_line(tmp_path):
+def test_a_kernel_that_is_larger_than_any_map_is_said_too(tmp_path):
     graph = build(V2, width=0.1, classes=10)
     params = random_params(graph)
     made = {entry.key: entry.theirs(params[ours]) for ours, entry in entries(graph).items()}
     key = entries(graph)["block17.depthwise.w"].key
     made[key] = np.zeros((len(made[key]), 1, 401, 401), np.float32)
     np.savez(tmp_path / "port.npz", **made)
-    with pytest.raises(FormatError, match=re.escape(f"{key!r} has shape")):
+    with pytest.raises(FormatError, match=r"block17\.depthwise has kernel \(401, 401\), not \(3, 3\)$"):
         load(tmp_path / "port.npz")

@@ -7,7 +7,6 @@ pads, activations, eps) is the nearest known network's: that of the block beside
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.alignment.align import cheapest
-from refnet.errors import RequestError
 from refnet.files.identify.names import NamedLayout, changes, likest_scheme
 from refnet.files.identify.nearest import ConvolutionRow, nearest_networks
 from refnet.files.identify.order import SCHEME, by_role, keys_in_order, placed
@@ -59,9 +57,7 @@ def with_own_blocks(arrays: Arrays, model: str | None, width: float | None) -> N
     arrays : in the order that fits first, see `keys_in_order`
     model, width : of the known network, as far as they are given
     """
-    with suppress(RequestError):  # a layer without channels, or a kernel that no map has room for
-        return next(_layouts(arrays, model, width), None)
-    return None
+    return next(_layouts(arrays, model, width), None)
 
 
 def _layouts(arrays: Arrays, model: str | None, width: float | None) -> Iterator[NamedLayout]:
