@@ -21,7 +21,7 @@ def test_a_folder_that_is_a_model_is_read_as_one_and_any_other_as_a_pack(inside,
     with pytest.raises(FormatError, match="manifest"):
         sides.read_side(tmp_path)
     (tmp_path / inside).write_text("{}")
-    how = {"model": "m", "width": 0.5, "size": (3, 4), "like": "another"}
+    how = {"model": "m", "width": 0.5, "size": (3, 4), "own_blocks": True, "like": "another"}
     assert sides.read_side(tmp_path, **how) == (tmp_path, {**how, "contents": None})
 
 
