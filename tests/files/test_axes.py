@@ -12,6 +12,7 @@ import pytest
 
 from refnet import Graph, Node, build, random_params
 from refnet.files.checkpoint import identify
+from refnet.files.identify.axes import Filters, fitting_entries, likeliest_entries
 from refnet.files.write import write_weights
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.verification.verify import verify
@@ -131,3 +132,16 @@ def test_the_file_beside_it_tells_the_order_of_axes_that_no_shape_tells(tmp_path
     found = verify(*(pair[::-1] if turned else pair), size=(32, 32))
     assert [(value.name, value.kind) for value in found.faults] == [("block3.expand.w", "scaled")] * wrong
     assert found.holds is not wrong
+
+
+def test_filters_of_many_kinds_that_fit_several_orders_take_one_look_at_each():
+    """Of all orders of forty kinds together there are more than anyone waits for."""
+    array, shape = np.ones(12, np.float32), (3, 4)
+    kinds = [
+        Filters("pointwise_conv2d", [fitting_entries(array, "pointwise_conv2d", shape, f"w{n}")]) for n in range(40)
+    ]
+    assert all(len(one.fits[0]) == 2 for one in kinds)
+    torch, *others = likeliest_entries(kinds)
+    assert [entry.key for entry in torch] == [f"w{n}" for n in range(40)]
+    assert {entry.axes for entry in torch} == {(0, 1)}
+    assert [{entry.axes for entry in each} for each in others] == [{(1, 0)}]

@@ -73,16 +73,16 @@ def likeliest_entries(kinds: Sequence[Filters]) -> list[list[Entry]]:
     Those of windows count first: who multiplies matrices may turn these whatever the framework.
     """
     orders = [[axes for axes in one.fits[0] if all(axes in each for each in one.fits)] for one in kinds]
-    apart: dict[tuple[Axes, ...], list[tuple[int, int]]] = {}
-    for chosen in product(*orders):
-        other = [
-            [one.op in WINDOWED for axes, one in zip(chosen, kinds, strict=True) if axes != framework[one.op]]
-            for framework in _FRAMEWORKS
-        ]
-        apart[chosen] = [(sum(each), len(each)) for each in other]
-    least = min(map(min, apart.values()), default=(0, 0))
-    nearest = sorted((each for each in apart if min(apart[each]) == least), key=lambda each: apart[each].index(least))
-    return [[fits[axes] for axes, one in zip(chosen, kinds, strict=True) for fits in one.fits] for chosen in nearest]
+    apart: list[tuple[int, int]] = []
+    ways: list[list[list[Axes]]] = []
+    for framework in _FRAMEWORKS:
+        own = [framework[one.op] for one in kinds]
+        other = [one.op in WINDOWED for axes, one, found in zip(own, kinds, orders, strict=True) if axes not in found]
+        apart.append((sum(other), len(other)))
+        ways.append([[axes] if axes in found else found for axes, found in zip(own, orders, strict=True)])
+    nearest = [way for far, way in zip(apart, ways, strict=True) if far == min(apart)]
+    every = dict.fromkeys(chosen for way in nearest for chosen in product(*way))
+    return [[fits[axes] for axes, one in zip(chosen, kinds, strict=True) for fits in one.fits] for chosen in every]
 
 
 def layer_parts(graph: Graph) -> dict[str, str]:
