@@ -1,4 +1,4 @@
-"""Short formats inside a network whose logits alone are there: roundings fall elsewhere than in refnet's own run."""
+"""Short formats inside a network of which few tensors are there: roundings fall elsewhere than in refnet's own run."""
 
 from __future__ import annotations
 
@@ -7,25 +7,33 @@ from functools import partial
 import numpy as np
 import pytest
 
-from refnet import build, probe, random_params
+from refnet import Network, build, probe, random_params
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
 from refnet.graph import SOURCE
 from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.short_runs import short_runs
 from refnet.judge.causes.ways import Ways
+from refnet.judge.reference import Reference
+from refnet.judge.tensors import judge_tensors
 from refnet.ops import ACTIVATIONS, CONVOLUTIONS, OPS
 from refnet.readings.bounds import Precision
 from refnet.readings.orders import ORDERS, at_random, rounded, truncated
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.35, size=(48, 48), classes=100)
 PARAMS, X = random_params(GRAPH), probe(GRAPH, 1)
+REFERENCE = Reference.of(GRAPH, PARAMS, {SOURCE: X, **Network(GRAPH, PARAMS).trace(X)})
 LOGITS = "head.logits"
 WIDE = [op for op in CONVOLUTIONS if op != "depthwise_conv2d"]
 
 
 def port(move, factors=(), stores=(), weights=()):
-    """The logits of a port with sums in another order, which rounds what operations multiply, make or hold."""
+    """The logits of a port; see `tensors_of_port`."""
+    return tensors_of_port(move, factors, stores, weights)[LOGITS]
+
+
+def tensors_of_port(move, factors=(), stores=(), weights=()):
+    """A port with sums in another order, which rounds what operations multiply, make or hold."""
     made = {SOURCE: X}
     for node in GRAPH.leading_to(LOGITS).nodes:
         slots = {slot: PARAMS[f"{node.name}.{slot}"] for slot in node.params}
@@ -34,7 +42,7 @@ def port(move, factors=(), stores=(), weights=()):
         own = [slots.get(slot) for slot in OPS[node.op].params]
         y = getattr(ORDERS["pairwise"], node.op)(*read, *own, **node.attrs)
         made[node.name] = move(y) if node.op in stores and node.name != LOGITS else y
-    return made[LOGITS]
+    return made
 
 
 def told(logits, declared="float32"):
@@ -77,3 +85,23 @@ def test_roundings_that_fall_at_random_are_told_from_none():
 def test_what_makes_all_numbers_a_little_smaller_is_not_taken_for_numbers_that_are_cut_off():
     params = {name: y * np.float32(1 - 2.0**-9) if name.endswith(".gamma") else y for name, y in PARAMS.items()}
     assert told(cut(Parts(GRAPH), params, LOGITS, {SOURCE: X}, judged=False).result.astype(np.float32)) == []
+
+
+FEW = ("block1.project.bn", "block2.project.bn", "block3.project.bn", "block3.add", "block4.project")
+
+
+def explained(made):
+    """What is said of some tensors, between which there are several layers, by bug and form."""
+    found = judge_tensors(REFERENCE, {SOURCE: X, **{name: made[name] for name in FEW}}, partial=True)
+    first = [found.causes[name][0] if found.causes.get(name) else None for name in found.wrong()]
+    return {(each.mistakes[0].bug, each.mistakes[0].form) if each else None for each in first}
+
+
+@pytest.mark.parametrize("factors", [CONVOLUTIONS, ("pointwise_conv2d",)])
+def test_factors_in_a_short_format_are_told_in_several_layers_of_which_the_inputs_are_not_dumped(factors):
+    assert explained(tensors_of_port(TF32, factors=factors)) == {("factors-tf32", "tf32")}
+
+
+def test_factors_that_are_rounded_at_random_are_said_to_be_in_no_format():
+    move = partial(at_random, store="tf32", drawn=np.random.default_rng(1))
+    assert explained(tensors_of_port(move, factors=CONVOLUTIONS)) == {None}

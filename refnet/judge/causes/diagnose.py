@@ -100,6 +100,7 @@ class Diagnosis:
     ) -> None:
         self.segment, self.precision, self.budget, self.yardstick = segment, precision, budget, yardstick
         self._algorithms = algorithms
+        self._looked_for_formats = False
         self.found: list[Cause] = []
         self.ways: Ways | None = None
 
@@ -209,7 +210,7 @@ class Diagnosis:
             yield fitting(ways.singles(dict.fromkeys(BUGS[each.bug] for each in told())))
             return
         if SOURCE in self.segment.given and len(self.segment.graph) > _TAIL:  # as of the end alone: the input first
-            yield from self._likely(self._accepted(Ways(self.segment, self.budget, long=True)))
+            yield from self._likely(self._accepted(Ways(self.segment, self.budget, long=True)), told)
         # That integers lie on one side of what they are made of, or follow another entry of a table, is no chance; and
         # much fits such an error by chance.
         rounding = BUGS["store-rounding"], BUGS["table-entry"]
@@ -230,13 +231,17 @@ class Diagnosis:
             self.found += found
             found = list(fitting(coarse))
         yield found
+        several = len(self.segment.units) > 1  # of these what few ports have is in all sooner than in one
+        if several:
+            yield self._formats(ways, told())
         yield fitting([*ways.singles([_FUNCTION]), *ways.everywhere([_FUNCTION])])
         eps = (way for kinds in (False, True) for way in ways.solved(KNOBS[0], kinds=kinds))
         every = (*EXACT, *SHARED)
         yield fitting([*ways.everywhere(every), *ways.of_kinds(EXACT), *ways.of_kinds(SHARED, kinds=_WRITTEN), *eps])
         yield fitting([*ways.everywhere(LOOSE), *ways.of_kinds(LOOSE)])
+        if several:
+            yield self._formats(ways)
         yield accepted.beside(told())
-        several = len(self.segment.units) > 1  # of these what few ports have is in all sooner than in one
         if several:
             yield fitting([*_solved(ways), *ways.everywhere(LATE)])
         # A function that other tensors show comes beside what few ports do: at some places much fits it by chance.
@@ -257,7 +262,15 @@ class Diagnosis:
         whole = self.segment.whole.by_name
         return [(each.facts["curve"], whole[each.node].op) for each in found.values() if each.node in whole]
 
-    def _likely(self, accepted: Acceptance) -> Generator[Iterable[Cause], None, tuple[list[Way], list[Way]]]:
+    def _formats(self, ways: Ways, told: Iterable[Mistake] | None = None) -> Iterator[Cause]:
+        """Short formats inside a segment, once; beside what explains other tensors only where factors in one do."""
+        if not self._looked_for_formats and (told is None or any(each.bug == "factors-tf32" for each in told)):
+            self._looked_for_formats = True
+            yield from short_runs(ways, self.precision)
+
+    def _likely(
+        self, accepted: Acceptance, told: Callable[[], Iterable[Mistake]]
+    ) -> Generator[Iterable[Cause], None, tuple[list[Way], list[Way]]]:
         """Many nodes: the ends, what is everywhere, the likeliest at one place; gives what was run at more than one."""
         ways, close = accepted.ways, accepted.close
         first = [*ways.ends()]
@@ -269,6 +282,7 @@ class Diagnosis:
         stores = ways.singles([BUGS["fp16-storage"]])  # as the numbers of the end show
         yield (cause for way in stores for cause in accepted.judged((way,), way))
         yield accepted.everywhere(first := [*first, *ways.everywhere((*FREQUENT, *SHARED))])
+        yield self._formats(ways, told())
         once = dict.fromkeys((*_ONCE, *EXACT))
         more = [*ways.everywhere(bug for bug in once if bug not in FREQUENT), *ways.solved(KNOBS[0])]
         yield accepted.everywhere(more)
@@ -281,7 +295,7 @@ class Diagnosis:
         yield close([*ways.singles(_LOADED)])
         yield close(list(ways.scaled()))  # of hundreds of inputs
         yield close([*usual_pictures(ways)])
-        yield short_runs(ways, self.precision)
+        yield self._formats(ways)
         first += [*short, *more]
         yield accepted.foremost()
         return first, kinds
@@ -293,7 +307,7 @@ class Diagnosis:
     def _long(self, accepted: Acceptance, told: Callable[[], Iterable[Mistake]]) -> Iterator[Iterable[Cause]]:
         """Many nodes: what is likely; then the rest, beside what explains other tensors, and the likeliest pairs."""
         ways, close = accepted.ways, accepted.close
-        first, kinds = yield from self._likely(accepted)
+        first, kinds = yield from self._likely(accepted, told)
         yield close([*ways.singles(LATE, at=self._last)])
         yield from map(close, begun_soon(ways, first))
         yield accepted.one_by_one(RARER, FREQUENT)

@@ -1,4 +1,4 @@
-"""Short formats that numbers go through inside a long segment: where they are multiplied, or where they are stored.
+"""Short formats that numbers go through inside several layers: where they are multiplied, or where they are stored.
 
 Where a rounding falls hangs on the last digits of sums, so that a port which rounds the same numbers in the same way,
 but sums in another order, is not met: a run of its kind leaves a part of the error. It is the right one if it leaves
@@ -103,7 +103,7 @@ class _Rounding(NamedTuple):
 
 
 def short_runs(ways: Ways, precision: Precision) -> Iterator[Cause]:
-    """The short format that explains most of the error of a long segment, if any explains enough of it.
+    """The short format that explains most of the error of several layers, if any explains enough of it.
 
     Parameters
     ----------
@@ -183,10 +183,14 @@ def _roundings(ways: Ways) -> Iterator[_Rounding]:
             ALL: convolutions,
             Scope("wide"): wide,
             Scope("maps"): [name for name in wide if name not in linear],
+            Scope("layers", "pointwise_conv2d"): [name for name in wide if graph[name].op == "pointwise_conv2d"],
         }
-        for store, cut, (scope, nodes) in itertools.product(("tf32", "bfloat16"), (False, True), scopes.items()):
-            if nodes:
-                yield _Rounding(graph, own, store, cut, scope, factors=tuple(nodes))
+        several = dict[tuple[str, ...], Scope]()
+        for scope, nodes in scopes.items():
+            several.setdefault(tuple(nodes), scope)
+        several.pop((), None)
+        for store, cut, (nodes, scope) in itertools.product(("tf32", "bfloat16"), (False, True), several.items()):
+            yield _Rounding(graph, own, store, cut, scope, factors=nodes)
     for graph, own in graphs:
         last = max(index for index, node in enumerate(graph.nodes) if node.op in CONVOLUTIONS)
         before = graph.nodes[:last]
