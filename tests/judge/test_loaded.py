@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from refnet import Network, Row, Table, build, probe, random_params
+from refnet.bugs.catalogue import BUGS
+from refnet.bugs.language.parts import Parts
+from refnet.bugs.language.segments import cut
 from refnet.graph import SOURCE
+from refnet.judge.causes.varying import kind_of, varying
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings.bounds import Precision
 from refnet.report.mistakes.bugs import of_port
@@ -87,3 +91,16 @@ def test_a_block_between_two_dumped_sums_is_told_and_those_behind_it_are_right()
     assert said("V3", loaded("V3", {3: 5}), *sums, "head.flatten") == {
         "block3.add": [["block 3 has the weights of block 5"]]
     }
+
+
+def test_blocks_between_dumped_sums_that_each_have_the_weights_of_the_one_before_are_of_one_kind():
+    net, x = network("V3")
+    parts, params = Parts(net.graph), net.params
+    tensors = {SOURCE: x, **net.trace(x)}
+    kept = {name: tensors[name] for name in (SOURCE, "block2.add", "block3.add", "block4.add")}
+    made = {}
+    for end in ("block3.add", "block4.add"):
+        changes = BUGS["block-elsewhere"].changes(cut(parts, params, end, kept))
+        made[end] = next(each.of("block-elsewhere") for each in changes if each.kind == "before 1")
+    assert len({kind_of(each) for each in made.values()}) == 1
+    assert of_port(varying(made, parts)) == "all layers of its block have the numbers of those one block before"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from refnet.bugs.language.changes import Change
 from refnet.bugs.language.segments import Segment
-from refnet.bugs.memory.weights import LAYERS, layers_elsewhere
+from refnet.bugs.memory.weights import LAYERS, blocks_away, layers_elsewhere
 from refnet.graph import Node
 
 _Arrays = Mapping[int, Sequence[Node]]  # by the number of a block, its nodes that have arrays
@@ -23,9 +23,9 @@ def block_elsewhere(segment: Segment) -> Iterator[Change]:
         for block in inside:
             for other in arrays:
                 if other != block:
-                    facts = {"block": block, "other": other}
-                    way = f"{'before' if other < block else 'behind'} {abs(other - block)}"
-                    yield _given(segment, arrays, {block: other}, str(other), facts, way)
+                    kind, facts = blocks_away(other - block)
+                    facts |= {"block": block, "other": other}
+                    yield _given(segment, arrays, {block: other}, str(other), facts, kind)
 
 
 def blocks_exchanged(segment: Segment) -> Iterator[Change]:
@@ -35,12 +35,15 @@ def blocks_exchanged(segment: Segment) -> Iterator[Change]:
     """
     for arrays, inside in _alike(segment):
         for one, other in itertools.combinations(inside, 2):
-            yield _given(segment, arrays, {one: other, other: one}, f"{other}", {"block": one, "other": other})
+            facts = {"block": one, "other": other}
+            yield _given(segment, arrays, {one: other, other: one}, str(other), facts, f"{one} {other}")
         if len(inside) > 2:
             facts = {"least": inside[0], "most": inside[-1]}
             ways = {"before": inside[:1] + inside[:-1], "behind": inside[1:] + inside[-1:], "reversed": inside[::-1]}
             for form, others in ways.items():
-                yield _given(segment, arrays, dict(zip(inside, others, strict=True)), form, facts)
+                yield _given(
+                    segment, arrays, dict(zip(inside, others, strict=True)), form, facts, f"{form} {inside[0]}"
+                )
 
 
 def layer_elsewhere(segment: Segment) -> Iterator[Change]:
@@ -66,7 +69,7 @@ def _alike(segment: Segment) -> Iterator[tuple[_Arrays, list[int]]]:
 
 
 def _given(
-    segment: Segment, arrays: _Arrays, of: Mapping[int, int], form: str, facts: Mapping[str, int], kind: str = ""
+    segment: Segment, arrays: _Arrays, of: Mapping[int, int], form: str, facts: Mapping[str, int], kind: str
 ) -> Change:
     """Blocks with arrays of others: `of` has whose, by block."""
     params = {

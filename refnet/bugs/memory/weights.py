@@ -180,10 +180,15 @@ def _with_arrays(
             if (there := theirs[kind]) is not None
             for slot in own[kind].params
         }
-        form, blocks = f"{layer} {'+'.join(kinds)}", _blocks_apart(segment.parts, own[kinds[0]].name, layer)
-        facts = {"arrays": "+".join(kinds), "layer": layer} | ({"blocks": abs(blocks)} if blocks else {})
-        kind = f"{'behind' if blocks > 0 else 'before'} {abs(blocks)}" if blocks else ""
+        form = f"{layer} {'+'.join(kinds)}"
+        kind, more = blocks_away(_blocks_apart(segment.parts, own[kinds[0]].name, layer))
+        facts = {"arrays": "+".join(kinds), "layer": layer} | more
         yield Change(own[kinds[0]].name, form, facts, kind=kind, params=params, lone=True)
+
+
+def blocks_away(blocks: int) -> tuple[str, dict[str, int]]:
+    """So many blocks behind, or before, as the kind of a mistake and its facts; nothing of none."""
+    return (f"{'behind' if blocks > 0 else 'before'} {abs(blocks)}", {"blocks": abs(blocks)}) if blocks else ("", {})
 
 
 def _blocks_apart(parts: Parts, name: str, layer: str) -> int:

@@ -19,6 +19,8 @@ _BY_KIND = (
     "pool-divisor",
     "weights-zero-point",
     "weights-elsewhere",
+    "layer-elsewhere",
+    "block-elsewhere",
 )  # bugs that are said by their kind where forms differ
 _OF_EACH = ("stride-moved", "dropout-left-on", "resize-size")  # bugs of which each place has facts of its own
 # Of the largest number: what a line through all of them may leave, each being solved for to 16 u, and so the line.

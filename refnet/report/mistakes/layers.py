@@ -16,6 +16,11 @@ _FROM = "leaves the port's format, scaled as it is there: up to {most:.4g} it is
 _BEYOND = "{most:.5g} {past} {store}, whose largest number is {largest:g}"
 _QUARTER = "The layer has {found} channels, a quarter of the {whose} ({width}){how}, and should have {known}"
 
+_ELSEWHERE = {
+    OTHER: "it has the {arrays} of {layer}",
+    "before": "it has the numbers of the same layer {blocks} before",
+    "behind": "it has the numbers of the same layer {blocks} behind",
+}
 LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "pad-same": {form: f"the padding is {rule} {{found}} instead of {{known}}" for form, rule in _PAD_RULES.items()},
     "pad-lower": "the padding is SAME_LOWER {found} instead of {known}",
@@ -81,19 +86,19 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
         side: "channels of its sums, from number {start} on in steps of {step}, are copies of those " + side + " them"
         for side in ("before", "behind")
     },
-    "weights-elsewhere": {
-        OTHER: "it has the {arrays} of {layer}",
-        "before": "it has the numbers of the same layer {blocks} before",
-        "behind": "it has the numbers of the same layer {blocks} behind",
+    "weights-elsewhere": _ELSEWHERE,
+    "layer-elsewhere": _ELSEWHERE,
+    "block-elsewhere": {
+        OTHER: "block {block} has the weights of block {other}",
+        "before": "all layers of its block have the numbers of those {blocks} before",
+        "behind": "all layers of its block have the numbers of those {blocks} behind",
     },
-    "block-elsewhere": {OTHER: "block {block} has the weights of block {other}"},
     "blocks-exchanged": {
         OTHER: "blocks {block} and {other} have each other's weights",
         "before": "of blocks {least} to {most}, each but the first has the weights of the one before",
         "behind": "of blocks {least} to {most}, each but the last has the weights of the one behind",
         "reversed": "blocks {least} to {most} have their weights in reverse order",
     },
-    "layer-elsewhere": {OTHER: "it has the {arrays} of {layer}"},
     "channels-last": "the tensor is right but lies in NHWC order under an NCHW shape",
     "stride-place": "the stride {stride} is taken before this layer, not in it",
     "stride-phase": "sampling starts one pixel later",
