@@ -5,7 +5,7 @@ No bug is here: those of the input are made with these.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from refnet.networks.preprocessing import Preprocessing
 from refnet.readings.carried import gamma
 from refnet.readings.precision import FLOATS
 
-__all__ = ["WHITE", "WHOLE", "bytes_of", "column", "fed", "normalised", "pixels_of", "room"]
+__all__ = ["PIXEL_RULES", "WHITE", "WHOLE", "bytes_of", "column", "fed", "normalised", "pixels_of", "room"]
 
 Array = npt.NDArray[Any]
 
@@ -58,6 +58,19 @@ def bytes_of(x: Array, own: Preprocessing) -> Array | None:
 def column(figures: tuple[float, ...]) -> Array:
     """A number a channel: (C, 1, 1)."""
     return np.array(figures).reshape(-1, 1, 1)
+
+
+# What people make of pixels whatever the network, red first.
+PIXEL_RULES: Mapping[str, Callable[[Array], Array]] = {
+    "0..1": lambda pixels: pixels / 255,
+    "-1..1": lambda pixels: pixels / 127.5 - 1,
+    "0..255": lambda pixels: pixels,
+    "-0.5..0.5": lambda pixels: pixels / 255 - 0.5,
+    "-128..127": lambda pixels: pixels - 128,
+    "torch": lambda pixels: (pixels / 255 - column((0.485, 0.456, 0.406))) / column((0.229, 0.224, 0.225)),
+    "caffe": lambda pixels: pixels - column((123.68, 116.779, 103.939)),
+    "caffe-scaled": lambda pixels: (pixels - column((123.68, 116.78, 103.94))) * 0.017,
+}
 
 
 def fed(

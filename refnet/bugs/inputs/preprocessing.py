@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.inputs.pixels import WHITE, WHOLE, bytes_of, column, fed, pixels_of
+from refnet.bugs.inputs.pixels import PIXEL_RULES, WHITE, WHOLE, bytes_of, column, fed, pixels_of
 from refnet.bugs.language.changes import Change, Deferred
 from refnet.bugs.language.segments import Segment
 from refnet.graph import SOURCE
@@ -33,21 +33,25 @@ def _normalised(x: Array, pre: Preprocessing) -> Array:
     return normalised
 
 
+def _whatever(form: str) -> Rule:
+    return lambda pixels, own: PIXEL_RULES[form](pixels)
+
+
 # Pixels to the input of a network, red first: what ports do instead of their own network's rule.
 RULES: Mapping[str, Rule] = {
-    "0..1": lambda pixels, own: pixels / 255,
-    "-1..1": lambda pixels, own: pixels / 127.5 - 1,
-    "0..255": lambda pixels, own: pixels,
+    "0..1": _whatever("0..1"),
+    "-1..1": _whatever("-1..1"),
+    "0..255": _whatever("0..255"),
     "out": lambda pixels, own: pixels / own.scale,
     "twice": lambda pixels, own: _normalised(_normalised(pixels / own.scale, own), own),
     "no mean": lambda pixels, own: pixels / own.scale / column(own.std),
     "no std": lambda pixels, own: pixels / own.scale - column(own.mean),
     "256": lambda pixels, own: _normalised(pixels / (own.scale * 256 / 255), own),
-    "torch": lambda pixels, own: (pixels / 255 - column((0.485, 0.456, 0.406))) / column((0.229, 0.224, 0.225)),
-    "-0.5..0.5": lambda pixels, own: pixels / 255 - 0.5,
-    "-128..127": lambda pixels, own: pixels - 128,
-    "caffe": lambda pixels, own: pixels - column((123.68, 116.779, 103.939)),
-    "caffe-scaled": lambda pixels, own: (pixels - column((123.68, 116.78, 103.94))) * 0.017,
+    "torch": _whatever("torch"),
+    "-0.5..0.5": _whatever("-0.5..0.5"),
+    "-128..127": _whatever("-128..127"),
+    "caffe": _whatever("caffe"),
+    "caffe-scaled": _whatever("caffe-scaled"),
     "limited": lambda pixels, own: _normalised((16 + pixels * 219 / 255) / own.scale, own),
     "full": lambda pixels, own: _normalised((pixels - 16) * 255 / 219 / own.scale, own),
     "full cut": lambda pixels, own: _normalised(((pixels - 16) * 255 / 219).clip(0, 255) / own.scale, own),

@@ -10,17 +10,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from refnet.bugs.inputs.pixels import PIXEL_RULES, WHITE
 from refnet.bugs.integers.node import Array
 from refnet.readings.integer.quantisation import Quantisation
 from refnet.readings.precision import BYTE_STEPS
 
 _TIE = 2.0**-10  # of a step: more than float32 leaves of 256 of them, and less than lies between numbers of pixels
-# What people bring pixels between 0 and 1 to: times a slope, plus an offset, of each colour.
-_RANGES = tuple((high - low, low) for low, high in ((0, 1), (-1, 1), (-0.5, 0.5), (0, 255), (-128, 127)))
-_NORMALISED = (
-    tuple((1 / std, -mean / std) for mean, std in zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)),
-    *(tuple((255 * factor, -mean * factor) for mean in (123.68, 116.779, 103.939)) for factor in (1.0, 0.017)),
-)
 
 __all__ = [
     "input_channels_reversed",
@@ -133,18 +128,26 @@ def _otherwise(x: Array, least: float, most: float, *, whole: bool = False) -> I
     ----------
     whole : whether they stand for whole pixels
     """
-    ways = [*(((each,) * x.shape[1], True) for each in _RANGES), *((each, False) for each in _NORMALISED)]
-    lines = [(np.array(way).T.reshape(2, -1, 1, 1), plain) for way, plain in ways if len(way) == x.shape[1]]
+    made = {form: _line(form) for form in PIXEL_RULES}
+    lines = {form: line for form, line in made.items() if line.shape[1] in (1, x.shape[1])}
 
-    def beyond(line: Array) -> float:
-        slope, offset = line
+    def beyond(form: str) -> float:
+        slope, offset = lines[form]
         return float(abs(offset.min() - least) + abs((slope + offset).max() - most))
 
-    (slope, offset), own = min(lines, key=lambda each: beyond(each[0]))
+    own = min(lines, key=beyond)
+    slope, offset = lines[own]
     share = (x.astype(np.float64) - offset) / slope
     share = np.rint(share * BYTE_STEPS) / BYTE_STEPS if whole else share
-    for (other, start), plain in lines:
-        yield "input-scaled" if own and plain else "input-scaled-by-channel", other * share + start
+    for form, (other, start) in lines.items():
+        plain = lines[own].shape[1] == lines[form].shape[1] == 1  # one range for all colours
+        yield "input-scaled" if plain else "input-scaled-by-channel", other * share + start
+
+
+def _line(form: str) -> Array:
+    """The slope and the offset of what people make of pixels between 0 and 1: (2, C, 1, 1), or of one for all."""
+    black, white = (PIXEL_RULES[form](np.full((1, 1, 1), level)) for level in (0.0, WHITE))
+    return np.stack([white - black, black])
 
 
 def _clipped(steps: Array, q: Quantisation) -> Array:
