@@ -320,10 +320,11 @@ class _Judge:
         """What a first layer may have read in a port that does not say it, by rule: another input, or its integers."""
         x, q, name = self.golden.tensors[SOURCE], self.net.quantised.get(SOURCE), node.inputs[0]
         maker = self.net.graph.by_name.get(name)
+        inputs = ((rule, np.ascontiguousarray(y)) for rule, y in guesses(x, q))
         if node.inputs == (SOURCE,):
-            yield from ((rule, self._tensor(SOURCE, y)) for rule, y in guesses(x, q))
+            yield from ((rule, self._tensor(SOURCE, y)) for rule, y in inputs)
         elif maker is not None and maker.op == "quantize" and maker.inputs == (SOURCE,) and name not in self.found:
-            yield from ((rule, self._made(maker, [y])) for rule, y in guesses(x, q))
+            yield from ((rule, self._made(maker, [y])) for rule, y in inputs)
             held = self.net.quantised[name]
             yield from ((rule, self._tensor(name, y)) for rule, y in guesses(self.values[name].values, held))
 
