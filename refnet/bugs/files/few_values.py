@@ -26,12 +26,8 @@ _LOG = 16 * _U  # relative: a number whose logarithm, up to 16 and more, is roun
 _TOSSES = 20  # signs, or places in an order, that agree by chance once in a million times
 _MOST = 256  # values of which weights are the nearest ones: an index of a byte
 _LOOKED = 4096  # weights that are looked at first: most arrays have more values
-_TURNS = {
-    "nearest exponent": 2**0.5,
-    "nearest": 1.5,
-    "down": 2.0,
-    "up": 1.0,
-}  # times a power, from where on the next is
+# Times a power of two, from where on the next one is taken.
+_TURNS = {"nearest exponent": 2**0.5, "nearest": 1.5, "down": 2.0, "up": 1.0}
 
 
 def weights_binarised(unit: UnitArrays) -> Iterator[Change]:
@@ -56,9 +52,7 @@ def weights_binarised(unit: UnitArrays) -> Iterator[Change]:
         count = copy.size // number.size
         mean = right.mean(axis=axes, keepdims=True)
         near = count * _U * mean + wanted.slack.max()
-        form = (
-            "mean" if not gone.any() and (np.abs(number - mean) <= near).all() else "three" if gone.any() else "other"
-        )
+        form = "three" if gone.any() else "mean" if (np.abs(number - mean) <= near).all() else "other"
         yield made_so(unit, f"{per} {form}", Expected.exactly(signs * number))
 
 
