@@ -59,7 +59,7 @@ class NoneAccepted:
         return lambda *_, **__: ()
 
 
-def nothing_likely(self, accepted):
+def nothing_likely(self, accepted, told):
     """In place of the first steps."""
     yield from ()
     return [], []
