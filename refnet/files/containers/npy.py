@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections.abc import Callable
+from functools import lru_cache
+from io import BytesIO
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -39,14 +42,27 @@ def read_header(file: IO[bytes]) -> Header:
     except Exception:  # a damaged header raises nearly anything; it is parsed, never run
         raise FormatError("is not a whole .npy file: it does not begin as one, with no .npy header") from None
     try:
-        with _parsing:
-            if version == (1, 0):
-                return Header(*np.lib.format.read_array_header_1_0(file))
-            if version == (2, 0):
-                return Header(*np.lib.format.read_array_header_2_0(file))
+        match version:
+            case (1, 0):
+                return _header(file, 2, np.lib.format.read_array_header_1_0)
+            case (2, 0):
+                return _header(file, 4, np.lib.format.read_array_header_2_0)
     except Exception:
         raise FormatError("is not a whole .npy file: its header is cut short or damaged") from None
     raise FormatError(f"is .npy version {version[0]}.{version[1]}: only 1.0 and 2.0 are read")
+
+
+def _header(file: IO[bytes], size: int, parse: Callable[[BytesIO], Any]) -> Header:
+    """The header behind its length, which takes so many bytes."""
+    length = file.read(size)
+    return _parsed(length + file.read(int.from_bytes(length, "little")), parse)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: bytes, parse: Callable[[BytesIO], Any]) -> Header:
+    """A header by its text; a network has hundreds of arrays of the same shapes, and parsing is slow."""
+    with _parsing:
+        return Header(*parse(BytesIO(text)))
 
 
 def read(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
