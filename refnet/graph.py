@@ -269,7 +269,8 @@ class Graph:
             return name
 
         kept = (node for node in self.nodes if node.name not in sources)
-        nodes = [replace(node, inputs=tuple(map(origin, node.inputs))) for node in kept]
+        read = ((node, tuple(map(origin, node.inputs))) for node in kept)
+        nodes = [node if node.inputs == inputs else replace(node, inputs=inputs) for node, inputs in read]
         return Graph(self.recipe, tuple(nodes), tuple(dict.fromkeys(map(origin, self.returns))))
 
     def inserted(self, new: Node, *, after: str) -> Graph:
