@@ -20,6 +20,7 @@ __all__ = [
     "decoder_kernel",
     "padding",
     "plan",
+    "planned_ends",
     "round_width",
     "rounding_to",
 ]
@@ -108,9 +109,7 @@ def plan(model: Model, width: float = 1.0) -> Plan:
     RequestError
         if a layer would have no channels.
     """
-    width = width * model.width
-    if width == 0.1:
-        model = replace(model, dialect=replace(model.dialect, divisor=model.dialect.tenth_divisor))
+    model, width = _scaled(model, width)
     table = model.table
     stem = _stem(model, width)
     blocks: list[PlannedBlock] = []
@@ -124,6 +123,20 @@ def plan(model: Model, width: float = 1.0) -> Plan:
     if min(made.stem, *(block.out for block in made.blocks), *(block.expanded for block in made.blocks)) < 1:
         raise RequestError(f"width {width:g} leaves a layer without channels; take a larger one")
     return made
+
+
+def planned_ends(model: Model, width: float = 1.0) -> tuple[int, int]:
+    """The widths of the stem and of what the last block makes, without those between."""
+    model, width = _scaled(model, width)
+    return _stem(model, width), round_width(model.table.rows[-1].out * width, model.dialect)
+
+
+def _scaled(model: Model, width: float) -> tuple[Model, float]:
+    """A model with the divisor that it has at a width, and the width that its name and the multiplier make."""
+    width = width * model.width
+    if width == 0.1:
+        model = replace(model, dialect=replace(model.dialect, divisor=model.dialect.tenth_divisor))
+    return model, width
 
 
 def _stem(model: Model, width: float) -> int:

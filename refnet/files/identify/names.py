@@ -20,7 +20,7 @@ from refnet.files.schemes import Entry, entries, schemes_of, unused
 from refnet.graph import Graph, Recipe
 from refnet.networks.build import build, find
 from refnet.networks.dialects import MODELS
-from refnet.networks.plan import WidthRule, plan, rounding_to
+from refnet.networks.plan import WidthRule, plan, planned_ends, rounding_to
 from refnet.networks.rewrite import fold_graph
 from refnet.report.differences import matters
 
@@ -201,11 +201,13 @@ def objection(arrays: Arrays, model: str | None, width: float | None, own: Calla
     names = [model] if model is not None else list(MODELS)
     at = 1.0 if width is None else width
     forms = [(name, _Form(scheme, folded)) for name in names for scheme in schemes_of(name) for folded in (False, True)]
-    layouts = [_layout(name, at, _classes(arrays, name, at, form), form) for name, form in forms]
-    best = max([*layouts, *_candidates(arrays, model, width)], key=partial(_agreement, arrays))
-    recipe, fitting = best.graph.recipe, _agreement(arrays, best)
-    if not fitting:
+    shared = [each for each in forms if not _layout(each[0], 1.0, 1000, each[1]).entries.keys().isdisjoint(arrays)]
+    layouts = [_layout(name, at, _classes(arrays, name, at, form), form) for name, form in shared]
+    best = max([*layouts, *_candidates(arrays, model, width)], key=partial(_agreement, arrays), default=None)
+    fitting = 0 if best is None else _agreement(arrays, best)
+    if best is None or not fitting:
         return ""
+    recipe = best.graph.recipe
     fit = f"{fitting} of {len(best.entries)} names fit"
     found = list(misfits(arrays, best, own))
     missing = {ours for key, (ours, _) in best.entries.items() if key not in arrays}
@@ -273,7 +275,8 @@ def _is_folded(arrays: Arrays, name: str, scheme: str) -> bool:
 def _resembles(arrays: Arrays, name: str, scheme: str) -> bool:
     """Whether half of a file's names are a network's: folded or not, those of convolutions are."""
     layout = _layout(name, 1.0, 1000, _Form(scheme, False))
-    return len((layout.entries.keys() | layout.unused) & arrays.keys()) >= len(arrays) / 2
+    known = layout.entries.keys() | layout.unused if layout.unused else layout.entries.keys()
+    return len(known & arrays.keys()) >= len(arrays) / 2
 
 
 def _has_names(arrays: Arrays, layout: NamedLayout) -> bool:
@@ -294,16 +297,19 @@ def _plausible_widths(arrays: Arrays, name: str, form: _Form) -> Iterator[float]
     layout, model = _layout(name, 1.0, 1000, form), find(name)
     ends = ("stem.conv.w", f"block{len(model.table.rows)}.project.w")
     keys = {ours: key for key, (ours, _) in layout.entries.items() if ours in ends}
-    found = [_channels(arrays, keys[end], layout.entries[keys[end]][1]) for end in ends]
+    found = tuple(_channels(arrays, keys[end], layout.entries[keys[end]][1]) for end in ends)
     full, tried = layout.graph[ends[1].removesuffix(".w")].params["w"][0], set()
+    model = model if form.divisor is None else rounding_to(model, form.divisor)
     # A name that carries a width (mnasnet_050) means that width, unless the caller asks for another.
     for width in WIDTHS if model.width == 1.0 else (1.0,):
         if abs(width * full - found[1]) <= max(ROUNDING, form.divisor.divisor if form.divisor else 0):
+            if planned_ends(model, width) != found:
+                continue
             try:
-                widths = plan(model if form.divisor is None else rounding_to(model, form.divisor), width)
+                widths = plan(model, width)
             except RequestError:  # a layer without channels
                 continue
-            if widths not in tried and [widths.stem, widths.blocks[-1].out] == found:
+            if widths not in tried:
                 yield width
             tried.add(widths)
 

@@ -14,6 +14,7 @@ from functools import cache, lru_cache
 from heapq import heapify, heappop, heappush
 
 import numpy as np
+import numpy.typing as npt
 
 from refnet.alignment.align import cheapest
 from refnet.errors import RequestError
@@ -31,6 +32,7 @@ __all__ = ["ConvolutionRow", "beginnings", "convolution_rows", "likely", "neares
 # eleven.
 _FEWEST = 6
 
+Array = npt.NDArray[np.int64]
 ConvolutionRow = tuple[str, tuple[int, ...], int]  # of a convolution: operation, kernel, channels that it makes
 
 
@@ -180,11 +182,12 @@ def _of_classes(rows: Sequence[ConvolutionRow], classes: int) -> tuple[Convoluti
 def _best_width(name: str, rows: Sequence[ConvolutionRow]) -> float:
     """The width with the fewest convolutions of either side that have no equal on the other, in whatever order."""
     places, lengths = _places(name)
-    left = [*lengths]
+    left = lengths.copy()
     for row, count in Counter(rows).items():
-        for place, known in places.get(row, ()):
-            left[place] -= 2 * min(count, known)
-    return _widths(name, None)[left.index(min(left))]
+        if row in places:
+            at, known = places[row].T
+            left[at] -= 2 * np.minimum(count, known)
+    return _widths(name, None)[left.argmin()]
 
 
 def _windowed(rows: Sequence[ConvolutionRow]) -> tuple[ConvolutionRow, ...]:
@@ -209,7 +212,7 @@ def _least(known: tuple[ConvolutionRow, ...], file: tuple[ConvolutionRow, ...]) 
 
 
 @cache
-def _places(name: str) -> tuple[dict[ConvolutionRow, list[tuple[int, int]]], list[int]]:
+def _places(name: str) -> tuple[dict[ConvolutionRow, Array], Array]:
     """By convolution, at which places of its widths a known network has it, and how often; and how many it has there.
 
     A file has few of them: so each width need not be asked about each.
@@ -219,7 +222,7 @@ def _places(name: str) -> tuple[dict[ConvolutionRow, list[tuple[int, int]]], lis
     for place, rows in enumerate(every):
         for row, count in Counter(rows).items():
             places.setdefault(row, []).append((place, count))
-    return places, [len(rows) for rows in every]
+    return {row: np.array(found) for row, found in places.items()}, np.array([len(rows) for rows in every])
 
 
 @lru_cache(maxsize=16384)

@@ -61,16 +61,12 @@ def prefixes(arrays: Mapping[str, Any], networks: Iterable[Sequence[str]]) -> li
     found: dict[Prefix, int] = {}
     for first, each in alike.items():
         for prefix in islice(_candidates(arrays, first), _MOST_PREFIXES):
-            most = max(_count(prefix, names, arrays) for names in each)
+            held = {prefix.to_vendor(key) for key in arrays if key.startswith(prefix.own)}
+            most = max(len(held.intersection(names)) for names in each)
             found[prefix] = max(found.get(prefix, 0), most)
     likely = {one: count for one, count in found.items() if count >= max(_FEWEST, _LEAST * _size(one, arrays))}
     most = max(likely.values(), default=0)
     return [one for one, count in likely.items() if count == most]
-
-
-def _count(prefix: Prefix, names: Sequence[str], keys: Collection[str]) -> int:
-    """How many of a vendor's names are in a file under a prefix."""
-    return sum(prefix.to_own(name) in keys for name in names if name.startswith(prefix.vendor))
 
 
 def _size(prefix: Prefix, keys: Collection[str]) -> int:
