@@ -35,6 +35,14 @@ def network(family: str) -> tuple[Graph, Params]:
     return graph, refnet.random_params(graph)
 
 
+@cache
+def beginning(family: str, end: str) -> tuple[Graph, Params]:
+    """The same network up to one of its nodes, and no weights behind it."""
+    graph, params = network(family)
+    graph = graph.leading_to(end)
+    return graph, {f"{node.name}.{slot}": params[f"{node.name}.{slot}"] for node in graph.nodes for slot in node.params}
+
+
 def trained(params: Params) -> Params:
     """Weights with the heavy tails that training leaves."""
     return {n: (np.sign(y) * np.abs(y) ** 1.5 if n.endswith(".w") else y).astype(np.float32) for n, y in params.items()}

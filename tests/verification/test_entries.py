@@ -17,7 +17,7 @@ from refnet.report.verification import verification_document
 from refnet.verification import entries
 from refnet.verification.verify import verify
 
-GRAPH = build("torchvision/mobilenet_v3_small", width=0.35, size=(32, 32), classes=4)
+GRAPH = build("timm/mobilenetv1_100", width=0.1, size=(32, 32), classes=4)
 RAW = random_params(GRAPH)
 AVERAGE = {name: y * np.float32(1.01) for name, y in RAW.items()}
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from exporting import checkpoint, exported, network, put
+from exporting import beginning, checkpoint, exported, network, put
 from planted_arrays import PLAIN, noise
 from planted_folds import FOLDED
 
@@ -133,7 +133,7 @@ def test_squeeze_and_excite_exchanged_within_a_block_is_told():
 
 
 def test_other_training_is_told_once_and_for_all():
-    graph, params = network("v2")
+    graph, params = beginning("v2", "block6.add")
     other = {name: array + noise(array, 0.05) for name, array in params.items()}
     found = faults(checkpoint(graph, params), checkpoint(graph, other, "copy"))
     assert {kind for kind, _ in found.values()} == {"retrained"}

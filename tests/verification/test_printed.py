@@ -4,52 +4,47 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from exporting import beginning, checkpoint
 
-from refnet import build, random_params, verify
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings.precision import Printed
+from refnet.verification.verify import verify
 
-GRAPH = build("keras/MobileNet", width=0.25, size=(32, 32), classes=10)
-PARAMS = random_params(GRAPH)
+GRAPH, PARAMS = beginning("v1", "block6.project.act")
 FORMS = [Printed("decimals", 6), Printed("decimals", 4), Printed("digits", 4)]
 
 
-def saved(path, params, form=None, only=None):
-    made = {
-        name: w if form is None or (only and name != only) else form.rounded(w.astype(np.float64)).astype(np.float32)
+def printed(params, form, only=None):
+    return {
+        name: w if only and name != only else form.rounded(w.astype(np.float64)).astype(np.float32)
         for name, w in params.items()
     }
-    np.savez(path, **made)
-    return path
 
 
-def found(original, copy):
-    values = verify(original, copy, model="keras/MobileNet").values
-    return {(each.kind, each.mistake.facts.get("places")) for each in values}
+def found(one, other):
+    return {(each.kind, each.mistake.facts.get("places")) for each in verify(one, other).values}
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_how_many_digits_were_written_is_told(tmp_path, form):
-    plain, printed = saved(tmp_path / "a.npz", PARAMS), saved(tmp_path / "b.npz", PARAMS, form)
-    assert found(plain, printed) == {("printed", form.places)}
-    assert found(printed, plain) == {("printed", form.places)}
+def test_how_many_digits_were_written_is_told(form):
+    plain, copy = checkpoint(GRAPH, PARAMS), checkpoint(GRAPH, printed(PARAMS, form), "copy")
+    assert found(plain, copy) == {("printed", form.places)}
+    assert found(copy, plain) == {("printed", form.places)}
 
 
-def test_of_a_folded_copy_too(tmp_path):
-    _, folded = fold_batch_norm(GRAPH, PARAMS)
-    plain = saved(tmp_path / "a.npz", PARAMS)
-    printed = saved(tmp_path / "b.npz", folded, Printed("decimals", 5))
-    assert found(plain, printed) == {("printed", 5)}
+def test_of_a_folded_copy_too():
+    graph, folded = fold_batch_norm(GRAPH, PARAMS)
+    copy = checkpoint(graph, printed(folded, Printed("decimals", 5)), "copy")
+    assert found(checkpoint(GRAPH, PARAMS), copy) == {("printed", 5)}
 
 
-def test_of_one_array_alone(tmp_path):
-    plain = saved(tmp_path / "a.npz", PARAMS)
-    printed = saved(tmp_path / "b.npz", PARAMS, Printed("decimals", 4), only="block3.project.w")
-    (wrong,) = [each for each in verify(plain, printed).values if each.kind != "bit-equal"]
+def test_of_one_array_alone():
+    copy = checkpoint(GRAPH, printed(PARAMS, Printed("decimals", 4), only="block3.project.w"), "copy")
+    (wrong,) = [each for each in verify(checkpoint(GRAPH, PARAMS), copy).values if each.kind != "bit-equal"]
     assert (wrong.kind, wrong.mistake.facts["places"]) == ("printed", 4)
 
 
-def test_other_weights_with_few_digits_are_not_called_printed(tmp_path):
-    other = {name: w[::-1] for name, w in PARAMS.items()}
-    plain, printed = saved(tmp_path / "a.npz", PARAMS), saved(tmp_path / "b.npz", other, Printed("decimals", 4))
-    assert "printed" not in {each.kind for each in verify(plain, printed).values}
+def test_other_weights_with_few_digits_are_not_called_printed():
+    other = printed({name: w[::-1] for name, w in PARAMS.items()}, Printed("decimals", 4))
+    values = verify(checkpoint(GRAPH, PARAMS), checkpoint(GRAPH, other, "copy")).values
+    assert "printed" not in {each.kind for each in values}
