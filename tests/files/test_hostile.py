@@ -6,9 +6,8 @@ Two thousand of each: python tests/fuzz.py packs --count 2000
 from __future__ import annotations
 
 import pytest
-from fuzz import SAMPLES, fuzz
+from fuzz import fuzz
 from fuzz_commands import fuzz_commands
-from fuzz_headers import KNOWING
 from fuzz_worker import COMMANDS, FINE
 
 from refnet.files import shipped
@@ -21,8 +20,8 @@ def test_commands_refuse_or_answer(kind, tmp_path):
     assert set(outcomes) <= set(FINE), outcomes
 
 
-@pytest.mark.parametrize("kind", sorted(KNOWING))
-def test_what_is_well_formed_and_lies_is_refused_or_read_as_it_says(kind, exports):
-    sample = shipped.path("digits_weights.npz") if kind == "npz" else exports / SAMPLES[kind][0]
-    outcomes = fuzz(kind, [sample], 5, seed=3)
+def test_an_archive_that_is_well_formed_and_lies_is_refused_or_read_as_it_says():
+    """Every third one is; those of other formats are among the damaged files that each format's own tests have."""
+    outcomes = fuzz("npz", [shipped.path("digits_weights.npz")], 15, seed=3)
+    assert outcomes.total() == 15
     assert set(outcomes) <= set(FINE), outcomes

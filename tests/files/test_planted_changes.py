@@ -116,7 +116,7 @@ def planted(draw, kinds=tuple(CHANGES)):
     return case
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(planted())
 def test_one_change_is_one_difference_at_its_node(case):
     graph, expected = case
@@ -125,7 +125,7 @@ def test_one_change_is_one_difference_at_its_node(case):
     assert len(told(graph)) == 1, "without being told the model, what comes nearest is no further away"
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=10)
 @given(planted(("stride", "activation", "slope", "shortcut", "pool", "squeeze")))
 def test_the_graph_that_comes_back_computes_what_the_files_does(case):
     graph, _ = case
