@@ -87,16 +87,15 @@ def saved(path: Path, graph: Graph, params: dict[str, Array], form: Callable[[No
     return path
 
 
-@pytest.mark.parametrize("words", [_WORDS, _NUMBERED])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
-    ("model", "width", "fold"),
+    ("model", "width", "fold", "words"),
     [
-        ("timm/mobilenetv1_100", 0.25, False),
-        ("torchvision/mobilenet_v2", 0.35, True),
-        ("torchvision/mnasnet0_5", 1.0, False),
-        ("timm/semnasnet_100", 0.5, True),
-        ("torchvision/mobilenet_v3_small", 0.35, False),
+        ("timm/mobilenetv1_100", 0.25, False, _WORDS),
+        ("torchvision/mobilenet_v2", 0.35, True, _NUMBERED),
+        ("torchvision/mnasnet0_5", 1.0, False, _WORDS),
+        ("timm/semnasnet_100", 0.5, True, _WORDS),
+        ("torchvision/mobilenet_v3_small", 0.35, False, _NUMBERED),
     ],
 )
 def test_filters_with_other_axes_are_those_of_their_network(tmp_path, model, width, fold, form, words):

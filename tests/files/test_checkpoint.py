@@ -284,7 +284,11 @@ def test_an_unknown_model_is_refused_before_the_weights_are_compared(tmp_path):
 # ------------------------------------------------------------------------------------------------------------- identify
 
 
-@pytest.mark.parametrize(("model", "scheme"), [(m, s) for m in MODELS if "@" not in m for s in schemes_of(m)])
+# Refnet's own names are those of a table, whatever width a model's name stands for.
+FOLDED = [(m, s) for m in MODELS if "@" not in m for s in schemes_of(m) if s != "refnet" or MODELS[m].width == 1.0]
+
+
+@pytest.mark.parametrize(("model", "scheme"), FOLDED)
 def test_folded_weights_are_recognised_in_every_scheme(tmp_path, model, scheme):
     width = 0.35 if MODELS[model].width == 1.0 else 1.0
     path = saved(tmp_path, vendor_arrays(model, width=width, scheme=scheme, folded=True))
