@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS
+from refnet.bugs.language.probabilities import are_saturated
 from refnet.errors import RefnetError, RequestError
 from refnet.files.checkpoint import identify
 from refnet.files.images import decodings, read_image
@@ -26,7 +27,6 @@ from refnet.judge.dumps.fitted import fitted_slack
 from refnet.judge.dumps.otherwise import HeldOtherwise, as_meant
 from refnet.judge.dumps.real_tensors import RealTensors, TensorScale
 from refnet.judge.dumps.second_dump import Unsteady, unsteady
-from refnet.judge.measures.probabilities import are_saturated
 from refnet.judge.prepared import preprocessing_of, scale_of
 from refnet.judge.tensors import Finding, Judged, Reference, judge_tensors
 from refnet.network import Network

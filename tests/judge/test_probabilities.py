@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from refnet import Network, build, compare, probe, random_params, write_pack
-from refnet.judge.measures.probabilities import apart_from_one, as_it_is, is_saturated, lens
+from refnet.bugs.language.probabilities import apart_from_one, as_it_is, is_saturated, lens
 from refnet.readings.orders import ORDERS, rounded
 from refnet.report.comparison_notes import comparison_notes
 

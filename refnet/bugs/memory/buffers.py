@@ -14,8 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.bugs.language.changes import Change, stood_for, with_factor
+from refnet.bugs.language.probabilities import as_it_is, lens
+from refnet.bugs.language.regions import lines_off
 from refnet.bugs.language.segments import Segment
+from refnet.bugs.layers.ends import gives_classes
 from refnet.bugs.layers.padding import windowed
+from refnet.bugs.memory.stored import masks_off
 from refnet.graph import Node
 from refnet.ops import CONVOLUTIONS
 
@@ -70,6 +74,30 @@ def channels_left(segment: Segment) -> Iterator[Change]:
             if 0 < kept < w.shape[1]:
                 mask = (np.arange(w.shape[1]) < kept).reshape(1, -1, *(1,) * (w.ndim - 2))
                 yield Change(node.name, f"{lanes}", {"lanes": lanes}, params={f"{node.name}.w": w * mask})
+
+
+def classes_left(segment: Segment) -> Iterator[Change]:
+    """the first or the last classes left out.
+
+    A loop over them begins too late or ends too soon: they have their bias alone, or logits of 0. Of logits themselves
+    `never_written` says the latter.
+    """
+    node = segment.graph.by_name.get(segment.parts.classifier)
+    off = next(masks_off(segment), None) if node is not None and gives_classes(segment) else None
+    if node is None or off is None or not off.any() or len(segment.param(node, "w")) != off.shape[1]:
+        return
+    classes, of = lines_off(off, 1), off.shape[1]
+    kept = np.ones(of, bool)
+    kept[classes[0] : classes[-1] + 1] = False
+    if not kept.any() or kept[0] == kept[-1]:
+        return
+    facts = {"which": "first" if kept[-1] else "last", "count": int(of - kept.sum()), "of": of}
+    w = {f"{node.name}.w": segment.param(node, "w") * kept.reshape(-1, *(1,) * (len(node.params["w"]) - 1))}
+    if "b" in node.params:
+        yield Change(node.name, "weights", facts, params=w, lone=True)
+    if lens(segment) is not as_it_is:
+        b = {f"{node.name}.b": segment.param(node, "b") * kept} if "b" in node.params else {}
+        yield Change(node.name, "all", facts, params={**w, **b}, lone=True)
 
 
 def pad_clamped(segment: Segment) -> Iterator[Change]:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.language.changes import Change, stood_for, with_factor
+from refnet.bugs.language.changes import SHORT, Change, stood_for, with_factor
+from refnet.bugs.language.probabilities import levelled
 from refnet.bugs.language.regions import Region, regions
 from refnet.bugs.language.segments import Grid, Segment, limit, run
 from refnet.ops import ACTIVATIONS, GATES
@@ -280,16 +281,19 @@ def table_entry(segment: Segment) -> Iterator[Change]:
 def masks_off(segment: Segment) -> Iterator[npt.NDArray[np.bool_]]:
     """Where a port's tensor is off by more than rounding, as in float32 and as in any format.
 
-    Nothing where shapes differ, or so few elements are there that they tell nothing.
+    Nothing where shapes differ, or so few elements are there that they tell nothing. Of probabilities it is where the
+    logits that they show are off: one wrong logit moves all of an image's probabilities.
     """
     target = segment.candidate
     if target is None or target.size <= _LEAST or target.ndim not in (2, 4) or target.shape != segment.result.shape:
         return
-    y, grid = segment.result, segment.grids.get(segment.end)
+    grid, (target, y) = segment.grids.get(segment.end), levelled(segment, target)
     squares = np.square(y)
     size, error = float(np.sqrt(np.mean(squares))), np.abs(target - y)
     if grid is None:
         by_channel = np.sqrt(squares.mean(axis=(0, *range(2, y.ndim)), keepdims=True))
+        if y.ndim == 2 and len(segment.graph) > SHORT:  # few numbers, of which some are small by chance
+            by_channel = size
         yield error > _NEAR * by_channel + _NEAR**2 * size
     yield error > max(_FAR * size, 2 * grid.step if grid is not None else 0.0)
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from refnet.bugs.language.probabilities import is_saturated
 from refnet.bugs.language.regions import FILLED, lines_off
 from refnet.bugs.language.segments import Segment, limit
 from refnet.bugs.memory.stored import is_at_limits
@@ -19,7 +20,6 @@ from refnet.judge.causes.lookup_table import looked_up
 from refnet.judge.causes.own_weights import own_weights
 from refnet.judge.causes.parts_off import share_off
 from refnet.judge.causes.refit import has_points, refit
-from refnet.judge.measures.probabilities import is_saturated
 from refnet.judge.measures.yardstick import says, useful_limit
 from refnet.judge.verdicts import root_mean_square
 from refnet.readings.bounds import Bound, Precision

@@ -16,6 +16,7 @@ import numpy as np
 
 from refnet.bugs.catalogue import BUGS, LATE, SHARED
 from refnet.bugs.language.changes import Mistake
+from refnet.bugs.language.probabilities import is_saturated
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers.curves import Curve
 from refnet.bugs.layers.knobs import KNOBS
@@ -26,13 +27,13 @@ from refnet.judge.causes.budget import OverBudgetError, SearchBudget
 from refnet.judge.causes.cause import Cause, rank, says_the_same
 from refnet.judge.causes.describe import describe
 from refnet.judge.causes.feature import Feature
+from refnet.judge.causes.in_classes import in_classes
 from refnet.judge.causes.in_part import in_part
 from refnet.judge.causes.likely import FREQUENT, RARER
 from refnet.judge.causes.pictured import cuts_of_pictures, kernels_of_pictures, usual_pictures
 from refnet.judge.causes.short_runs import short_runs
 from refnet.judge.causes.starts import MANY, begun, begun_soon
 from refnet.judge.causes.ways import EXACT, LAST, LOOSE, SHORT, SHOWN, Way, Ways
-from refnet.judge.measures.probabilities import is_saturated
 from refnet.judge.measures.yardstick import judge_segment, useful_limit
 from refnet.readings.bounds import Precision
 
@@ -251,6 +252,7 @@ class Diagnosis:
         if not several:
             yield fitting([*_solved(ways), *ways.everywhere(LATE)])
         yield in_part(ways, self.precision, told)
+        yield fitting(in_classes(ways))
         yield fitting(ways.singles(LAST))
         yield accepted.pairs()
         if self.is_coarse or self._is_half:
@@ -279,6 +281,7 @@ class Diagnosis:
         yield close([way for way in cuts if not way.vague])  # what is vague is held beside all that is like it
         yield close([*cuts, *kernels_of_pictures(ways)])
         yield close([*ways.singles(_AT_END, at=self._last)])
+        yield close([*in_classes(ways)])
         stores = ways.singles([BUGS["fp16-storage"]])  # as the numbers of the end show
         yield (cause for way in stores for cause in accepted.judged((way,), way))
         yield accepted.everywhere(first := [*first, *ways.everywhere((*FREQUENT, *SHARED))])

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from refnet.bugs.catalogue import BUGS, REPLAYED, Bug, bug_of
 from refnet.bugs.language.changes import Change, Mistake
+from refnet.bugs.language.probabilities import as_it_is, lens
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers.curves import Curve, curved
 from refnet.bugs.layers.knobs import Knob
@@ -25,7 +26,6 @@ from refnet.judge.causes.affine import scaled_inputs
 from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.replays import EVERY, Replays, elements
 from refnet.judge.causes.sketch import explained, first_order
-from refnet.judge.measures.probabilities import as_it_is, lens
 from refnet.judge.measures.yardstick import is_coarse
 from refnet.judge.verdicts import root_mean_square
 
@@ -211,17 +211,14 @@ class Ways:
         for scope, those in found.items():
             nodes = [self.segment.graph[name] for name in those]
             for number, mistake in knob.said(self.segment, nodes[0], self._number(knob, nodes)):
-                changed = self._turned(knob, nodes, number)
-                way = self.run(mistake, None if scope is None else Extent(scope, those), changed)
-                yield from self._kept(None if way is None else way._replace(changed=changed))
+                extent = None if scope is None else Extent(scope, those)
+                yield from self.made(mistake, extent, self._turned(knob, nodes, number))
             self.budget.passed()
 
     def scaled(self) -> Iterator[Way]:
         """The input scaled and moved, by how much being solved for."""
         for change in scaled_inputs(self.segment, self._left, self.before):
-            changed = self.segment.changed(change)
-            way = self.run(change.of("input-solved"), None, changed)
-            yield from self._kept(None if way is None else way._replace(changed=changed))
+            yield from self.made(change.of("input-solved"), None, self.segment.changed(change))
 
     def _left(self, inputs: Sequence[Array]) -> Iterator[Array | None]:
         """What is left of the error on other inputs; small ones are run together, as more images, if all images are."""
@@ -353,6 +350,11 @@ class Ways:
         for mistake, extent, changed in sorted(self._slow, key=lambda each: elements(each[2])):
             yield from self._kept(self.run(mistake, extent, changed))
             self.budget.passed()
+
+    def made(self, mistake: Mistake, extent: Extent | None, changed: Segment) -> Iterator[Way]:
+        """A way whose segment no bug makes again."""
+        way = self.run(mistake, extent, changed)
+        yield from self._kept(None if way is None else way._replace(changed=changed))
 
     def _kept(self, way: Way | None) -> Iterator[Way]:
         if way is not None:

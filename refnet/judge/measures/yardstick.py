@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from refnet.bugs.inputs.pixels import room
 from refnet.bugs.language.narrow import first_channels
+from refnet.bugs.language.probabilities import lens
 from refnet.bugs.language.segments import Segment, limit, run
 from refnet.graph import SOURCE
-from refnet.judge.measures.probabilities import lens
 from refnet.judge.measures.sure import sure_verdict
 from refnet.judge.verdicts import Judgement, judge, root_mean_square
 from refnet.networks.rewrite import fold_batch_norm

@@ -29,6 +29,10 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "shifted": "sampling begins {later}: the padding is {found} instead of {known}, or as of other kernels",
     },
     "inputs-left-out": "the {which} {count} of the {of} numbers that it reads are left out, or are zero",
+    "classes-left": {
+        "weights": "the {which} {count} of {of} classes have their bias alone: their sums are left out",
+        "all": "the {which} {count} of {of} classes are left out: their logits are 0",
+    },
     "norm-left": "an empty batch norm is run behind what it was folded into, and divides by the root of 1 + {eps:g}",
     "pad-value": {
         "edge": "the padding is of mode edge instead of zeros",
