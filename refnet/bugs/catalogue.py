@@ -34,6 +34,7 @@ from refnet.bugs.layers import (
     joins,
     kernels,
     knobs,
+    narrower,
     norm_forms,
     norms,
     padding,
@@ -81,6 +82,7 @@ _ODD = (
     fixed,
     digits,
     loaded,
+    narrower,
 )
 _READERS = (slips, formulas, pad_rules, rules)
 _COSTLY = ("sum-overwritten", "channels-summed")  # they take long on the maps of a network

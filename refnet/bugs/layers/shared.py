@@ -148,11 +148,11 @@ def outputs_left(segment: Segment) -> Iterator[Change]:
             slots = [slot for slot in ("w", "b", *(("gamma", "beta") if fused else ())) if slot in unit]
             if channels > number and channels % number and (unit.norm is not None or not fused):
                 names = {slot: unit.names[slot] for slot in slots}
-                params = Deferred(names.values(), partial(_without_last, unit, names, channels % number))
+                params = Deferred(names.values(), partial(without_last, unit, names, channels % number))
                 yield Change(unit.name, f"{number}{' fused' * fused}", {"multiple": number}, params=params)
 
 
-def _without_last(unit: UnitArrays, names: Mapping[str, str], count: int) -> Mapping[str, Array]:
+def without_last(unit: UnitArrays, names: Mapping[str, str], count: int) -> Mapping[str, Array]:
     """Some arrays of a layer, by name, with 0 in so many last channels; `names` has them by slot."""
     made = {name: unit[slot].copy() for slot, name in names.items()}
     for array in made.values():

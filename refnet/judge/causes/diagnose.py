@@ -48,7 +48,7 @@ _FUNCTIONS = ("gate-", "hsigmoid-", "hswish-")
 _ONCE = (
     *(bug for bug in EXACT if bug.group == "norms" or bug.id.startswith(_FUNCTIONS)),
     *_POOLS,
-    *(BUGS["join-weights"], BUGS["resize-corners"]),
+    *(BUGS["join-weights"], BUGS["resize-corners"], BUGS["squeeze-narrower"], BUGS["widths-narrower"]),
 )
 _FUNCTION = BUGS["act-throughout"]  # of an activation inside a segment no tensor shows another function itself
 _WRITTEN = ("layers", "act")  # the kinds of which each has code of its own

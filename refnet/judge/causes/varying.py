@@ -22,7 +22,8 @@ _BY_KIND = (
     "layer-elsewhere",
     "block-elsewhere",
 )  # bugs that are said by their kind where forms differ
-_OF_EACH = ("stride-moved", "dropout-left-on", "resize-size")  # bugs of which each place has facts of its own
+# Bugs of which each place has facts of its own.
+_OF_EACH = ("stride-moved", "dropout-left-on", "resize-size", "squeeze-narrower", "widths-narrower")
 # Of the largest number: what a line through all of them may leave, each being solved for to 16 u, and so the line.
 _LINE = 32 * FLOATS["float32"].u
 _FEW = 3  # numbers that lie on a line by no chance

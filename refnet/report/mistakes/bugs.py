@@ -12,6 +12,7 @@ from refnet.report.mistakes.facts import fact_words
 from refnet.report.mistakes.inputs import PREPROCESSING
 from refnet.report.mistakes.late import LATE_WORDS, OTHER, part_words
 from refnet.report.mistakes.layers import LAYER_WORDS
+from refnet.report.mistakes.narrower import NARROWER_WORDS
 from refnet.report.mistakes.slips import SLIPS
 from refnet.report.mistakes.stored import STORED
 
@@ -23,7 +24,7 @@ ALONE = frozenset({"se-width", "sum-overflow"})  # by a sentence of their own: n
 
 # What a port does, to follow 'it equals the reference when'. A bug has one sentence, or one for each of its forms.
 # What is said of a file in the same words is in FILE_WORDS alone.
-_PORT: _Words = {**LAYER_WORDS, **PREPROCESSING, **STORED, **LATE_WORDS, **SLIPS}
+_PORT: _Words = {**LAYER_WORDS, **PREPROCESSING, **STORED, **LATE_WORDS, **NARROWER_WORDS, **SLIPS}
 
 _RELAID = ("kernel-transpose", "depthwise-axes", "weights-transpose", "kernel-flip", "channel-permute")
 
