@@ -50,6 +50,7 @@ from refnet.bugs.memory import (
     in_place,
     leftovers,
     loaded,
+    result_orders,
     stored,
     vectors,
     weights,
@@ -83,6 +84,7 @@ _ODD = (
     digits,
     loaded,
     narrower,
+    result_orders,
 )
 _READERS = (slips, formulas, pad_rules, rules)
 _COSTLY = ("sum-overwritten", "channels-summed")  # they take long on the maps of a network

@@ -25,10 +25,12 @@ from refnet.bugs.memory.stored import masks_off
 from refnet.graph import Node
 from refnet.ops import CONVOLUTIONS
 
+__all__ = ["LAYERS_ORDERED", "bn_order", "channel_rule", "lanes_repeated", "rule_of", "ruled_orders"]
+
 Array = npt.NDArray[Any]
 
 _GROUPS = (2, 3, 4, 8, 16, 32)  # that channels are dealt out to, interleaved from, or turned in
-_LAYERS = 4  # of a segment: a longer run holds too many to try all
+LAYERS_ORDERED = 4  # of a segment: a longer run holds too many to try all
 _SIMPLE: Mapping[str, Callable[[Array], Array]] = {
     "reversed": lambda channels: channels[::-1],
     "next": lambda channels: np.roll(channels, 1),
@@ -48,7 +50,7 @@ def channel_rule(segment: Segment) -> Iterator[Change]:
     if segment.candidate is None or segment.candidate.shape != segment.result.shape:
         return
     units = [unit for unit in segment.units if any(node.name in segment.graph for node in unit.unit.nodes)]
-    for unit in units if len(units) <= _LAYERS else ():
+    for unit in units if len(units) <= LAYERS_ORDERED else ():
         conv, norm = unit.unit.conv, unit.norm
         nodes = {conv.name, norm.name if norm is not None else ""}
         held = [node for node in segment.graph.nodes if node.name in nodes and node.params]

@@ -53,7 +53,8 @@ _ONCE = (
 _FUNCTION = BUGS["act-throughout"]  # of an activation inside a segment no tensor shows another function itself
 _WRITTEN = ("layers", "act")  # the kinds of which each has code of its own
 _LOADED = tuple(bug for bug in LATE if bug.group == "loaded")  # a run each for the few blocks that are alike
-_AT_END = (*EXACT, *(bug for bug in LATE if bug.group == "answers"))  # of what a network answers it is no more runs
+# Of what a network answers, and of the order that it has, it is no more runs.
+_AT_END = (*EXACT, *(bug for bug in LATE if bug.group in ("answers", "result_orders")))
 _TAIL = 16  # nodes at the end: a head with a squeeze-and-excite or LR-ASPP's
 
 

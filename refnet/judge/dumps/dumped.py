@@ -1,6 +1,6 @@
 """Tensors that a port dumps otherwise than it computes with them: what follows them is right about what they should be.
 
-Numbers of the right values that lie channels last, a part that the dump leaves out or overwrites, a zero point that is
+Right numbers in another order, a part that the dump leaves out or overwrites, a zero point that is
 declared wrongly; or any other numbers: then what follows tells that the port went on with the right ones.
 """
 
@@ -72,10 +72,13 @@ def _undone(segment: Segment, precision: Precision, view: Callable[[Array], Arra
 
 
 def _relaid(segment: Segment, precision: Precision) -> Array | None:
-    """The candidate's tensor in the order that it should have, if its numbers are right but lie channels last."""
+    """The candidate's tensor in the order that it should have, if its numbers are right but lie in another one."""
     y = segment.candidate
-    if y is None or y.ndim != 4:
-        return None
-    N, C, H, W = y.shape
-    moved = np.ascontiguousarray(y.reshape(N, H, W, C).transpose(0, 3, 1, 2))
-    return moved if fits(replace(segment, candidate=moved), precision) else None
+    for change in BUGS["result-order"].changes(segment):
+        assert y is not None
+        assert change.view is not None
+        moved = np.empty_like(y, order="C")
+        moved.reshape(-1)[change.view(np.arange(y.size).reshape(y.shape)).ravel()] = y.ravel()
+        if fits(replace(segment, candidate=moved), precision):
+            return moved
+    return None

@@ -32,7 +32,7 @@ _RELAID = ("kernel-transpose", "depthwise-axes", "weights-transpose", "kernel-fl
 def of_port(mistake: Mistake) -> str:
     """What a port does: 'eps is 1e-05 instead of 0.001'."""
     said = _worded(_PORT if _is_in(_PORT, mistake) else FILE_WORDS, mistake)
-    if mistake.bug == "channel-rule":
+    if "by_rule" in mistake.facts:
         form, *facts = mistake.facts["by_rule"]
         order = {"side": mistake.facts["arrays"], **dict(facts)}
         said = _worded(FILE_WORDS, Mistake("channel-permute", mistake.node, form, order))

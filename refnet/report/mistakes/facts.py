@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from refnet.bugs.language.regions import AXES
 from refnet.report.mistakes.formulas import varying_words
 from refnet.report.mistakes.inputs import PICTURE_FACTS
 from refnet.report.mistakes.late import curve_words, numbered, ordinal, pooled_words, terms_words
@@ -21,10 +22,12 @@ _SAID: Mapping[str, Mapping[Any, str]] = {
         "conv": "channels of its weights",
         "norm": "channels of its batch norm",
         "conv+norm": "channels of its weights and batch norm",
+        **{axis: axis for axis in (*AXES, "classes")},
     },
     "whose": {"expanded": "expanded channels", "entry": "block's input"},
     "how": {"": "", "bare": ", not rounded", "rounded": ", rounded to 8"},
-    "arrays": {"conv": "weights", "norm": "batch norm", "conv+norm": "weights and the batch norm"},
+    "arrays": {"conv": "weights", "norm": "batch norm", "conv+norm": "weights and the batch norm"}
+    | {axis: axis for axis in (*AXES, "classes")},
     "vectors": {
         "bias": "the bias",
         "norm": "all numbers of batch norm",

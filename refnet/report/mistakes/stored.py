@@ -1,4 +1,4 @@
-"""What is said of how numbers are stored: which part is never written, and in which format."""
+"""What is said of how numbers are stored: which part is never written, in which order, and in which format."""
 
 from __future__ import annotations
 
@@ -122,6 +122,15 @@ STORED: Mapping[str, str | Mapping[str, str]] = {
             for manner, words in (("", f"rounded to {store}"), (" truncated", f"cut off to {store}, toward zero"))
         },
         OTHER: "its weights were written as text with {places} {figures}, biases and batch norm were not",
+    },
+    "result-order": {
+        "lying": "its numbers lie as {found} in memory, under a shape of {known}: reshaped, not transposed",
+        "read": "its numbers, which lie as {known} in memory, are taken to lie as {found}, and transposed",
+        "blocks lying": "its channels lie in blocks of {lanes} (NC{lanes}HW{lanes}), under a shape of NCHW",
+        "blocks read": "its channels are taken to lie in blocks of {lanes} (NC{lanes}HW{lanes}), and lie as NCHW",
+        "turned": "its maps are turned by {degrees} degrees",
+        "backwards": "all its numbers are in reverse order",
+        OTHER: "its {arrays} are in another order",
     },
     "weights-printed": "its weights were written as text with {places} {figures}",
     "fp16-storage": {
