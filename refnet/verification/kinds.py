@@ -60,6 +60,7 @@ _TABLE = (
     Kind("lost", ("bias-missing",)),
     Kind("eps", ("bn-eps", "bn-eps-outside", "bn-eps-inverse"), (_FOLD,)),
     Kind("gamma-ignored", ("bn-fix-gamma",), (_LIES, _FOLD)),
+    Kind("gamma", ("bn-gamma-function",), (_LIES, _FOLD)),
     Kind("mean-forgotten", ("bn-fold-bias",), (_LIES, _FOLD), _FORGOTTEN),
     Kind("fold-bias", ("bn-fold-bias", "bn-beta-scaled", "bn-bias-terms"), (_FOLD,)),
     Kind("var-std", ("bn-var-std",), (_FOLD,)),

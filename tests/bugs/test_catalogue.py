@@ -59,6 +59,7 @@ def test_a_bug_is_a_function_with_a_sentence():
         "answers",
         "fixed",
         "folds",
+        "fold_signs",
         "digits",
         "pools",
         "vectors",

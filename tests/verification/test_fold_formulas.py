@@ -41,6 +41,7 @@ def folding(
         (folding(offset=lambda beta, mean, s: 2 * beta - mean * s), "bn-bias-terms", "2 1 0", 18),
         (folding(offset=lambda beta, mean, s: beta - mean), "norm-parts", "mean unscaled", 18),
         (folding(factor=lambda gamma, divisor: 1 / gamma / divisor), "norm-parts", "gamma divides", 36),
+        (folding(factor=lambda gamma, divisor: gamma**2 / divisor), "bn-gamma-function", "squared", 36),
     ],
 )
 def test_a_fold_by_another_formula_is_one_fault_of_every_layer_that_was_folded(fold, bug, form, arrays):
@@ -48,6 +49,18 @@ def test_a_fold_by_another_formula_is_one_fault_of_every_layer_that_was_folded(f
     found = verify.verify(checkpoint(graph, params), exported(graph, params, fold))
     assert {(value.mistake.bug, value.mistake.form) for value in found.faults} == {(bug, form)}
     assert (len(found.faults), found.pattern.of, found.pattern.scope) == (arrays, 18, None)
+
+
+@pytest.mark.parametrize(("made", "form"), [(np.abs, "absolute"), (lambda gamma: np.maximum(gamma, 0), "clipped")])
+def test_a_fold_that_loses_the_sign_of_gamma_is_told_where_some_are_negative(made, form):
+    graph, params = network("v2")
+    gamma = "block2.depthwise.bn.gamma"
+    params = {**params, gamma: np.where(np.arange(len(params[gamma])) % 5, params[gamma], -params[gamma])}
+    fold = folding(factor=lambda gamma, divisor: made(gamma) / divisor)
+    found = verify.verify(checkpoint(graph, params), exported(graph, params, only={"block2.depthwise": fold}))
+    assert {(value.name, value.mistake.bug, value.mistake.form) for value in found.faults} == {
+        (f"block2.depthwise.{slot}", "bn-gamma-function", form) for slot in "wb"
+    }
 
 
 def test_a_fold_that_is_made_twice_is_told_for_weights_alone_and_for_both():

@@ -44,6 +44,20 @@ def bn_beta_scaled(unit: UnitArrays) -> Iterator[Change]:
             yield _with(unit, form, {"beta": unit["beta"] * factor})
 
 
+def bn_gamma_function(unit: UnitArrays) -> Iterator[Change]:
+    """another function of gamma in its place.
+
+    Its absolute value, 0 where it is negative, its square, or 1 more, as of layers that hold what it is beyond 1.
+
+    Source: https://github.com/mapillary/inplace_abn
+    """
+    if unit.norm is not None and "gamma" in unit:
+        gamma = unit["gamma"]
+        ways = {"absolute": np.abs(gamma), "clipped": np.maximum(gamma, 0)} if (gamma < 0).any() else {}
+        for form, made in {**ways, "squared": gamma**2, "one more": 1 + gamma}.items():
+            yield _with(unit, form, {"gamma": made})
+
+
 def bn_eps_inverse(part: Segment | UnitArrays) -> Iterator[Change]:
     """eps added to 1 over the root.
 

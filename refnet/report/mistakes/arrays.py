@@ -19,6 +19,7 @@ KIND_SENTENCES: Mapping[str, str] = {
     "lost": "a bias that is zero, or gone",
     "eps": "another eps in the fold",
     "gamma-ignored": "gamma taken as 1",
+    "gamma": "another function of gamma",
     "mean-forgotten": "statistics, or the convolution's own bias, forgotten",
     "fold-bias": "another formula of the folded bias",
     "var-std": "the variance taken for the standard deviation",

@@ -71,6 +71,12 @@ FILE_WORDS: _Words = {
         "beta-first": "beta is added before the scaling",
         "beta-away": "the folded bias is beta taken away",
     },
+    "bn-gamma-function": {
+        "absolute": "the absolute value of gamma is taken",
+        "clipped": "0 is taken for every gamma below 0",
+        "squared": "gamma is squared",
+        "one more": "1 + gamma is taken for gamma",
+    },
     "bn-beta-scaled": {
         "gamma": "beta is multiplied by gamma in the fold",
         "deviation": "beta is divided by the root of the variance and eps in the fold",

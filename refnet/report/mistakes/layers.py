@@ -33,6 +33,12 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "weights": "the {which} {count} of {of} classes have their bias alone: their sums are left out",
         "all": "the {which} {count} of {of} classes are left out: their logits are 0",
     },
+    "fold-sign": {
+        "absolute": "the fold takes the absolute value of gamma, in {channels} of {of}: there the weights have the "
+        "opposite sign, and the bias is another one",
+        "clipped": "the fold takes 0 for a gamma below 0, in {channels} of {of}: there the weights are zero, and the "
+        "bias is another one",
+    },
     "norm-left": "an empty batch norm is run behind what it was folded into, and divides by the root of 1 + {eps:g}",
     "pad-value": {
         "edge": "the padding is of mode edge instead of zeros",
