@@ -206,11 +206,12 @@ def _joined(changes: Sequence[Change]) -> Change | None:
 
 def _merged(changes: Sequence[Change]) -> Change | None:
     """Several changes as one, if they touch nothing in common."""
-    joined: dict[str, dict[str, Any]] = {"nodes": {}, "params": {}, "given": {}}
+    joined: dict[str, dict[str, Any]] = {"nodes": {}, "params": {}, "on_batch": {}, "given": {}}
     for what, made in joined.items():
         for change in changes:
             more = getattr(change, what)
             if made.keys() & more.keys():
                 return None
             made |= more
-    return replace(changes[0], nodes=joined["nodes"], params=joined["params"], given=joined["given"])
+    nodes, params, on_batch, given = joined.values()
+    return replace(changes[0], nodes=nodes, params=params, on_batch=on_batch, given=given)

@@ -18,7 +18,7 @@ from refnet.ops import OPS
 from refnet.readings import fast
 from refnet.readings.precision import FLOATS
 
-__all__ = ["ORDERS", "at_random", "half_away", "rounded", "rules", "short_rules", "truncated", "whole_steps"]
+__all__ = ["MOMENTS", "ORDERS", "at_random", "half_away", "rounded", "rules", "short_rules", "truncated", "whole_steps"]
 
 Array = npt.NDArray[Any]
 Pair = tuple[int, int]
@@ -247,6 +247,27 @@ ORDERS: Mapping[str, Any] = MappingProxyType(
         "pairwise": rules(_pairwise),
         "lanes": rules(_lanes),
     }
+)
+
+
+def _moments(rows: bool, centred: bool, x: Array) -> tuple[Array, Array]:
+    """Mean and variance of each channel of a batch: sums row by row or pairwise, of squares before or behind the mean.
+
+    NumPy adds up a contiguous axis pairwise, any other one after another.
+    """
+    points = x.reshape(*x.shape[:2], -1).transpose(1, 0, 2).reshape(x.shape[1], -1)  # (C, N*H*W)
+    points, axis = (np.ascontiguousarray(points.T), 0) if rows else (points, 1)
+    mean = points.mean(axis=axis, keepdims=True)
+    if centred:
+        var = np.square(points - mean).mean(axis=axis)
+    else:
+        var = np.maximum(np.square(points).mean(axis=axis) - np.square(mean).ravel(), 0)
+    return mean.ravel(), var
+
+
+# How an honest implementation may make a batch's statistics, in the dtype of what it is given; the coarsest first.
+MOMENTS: tuple[Callable[[Array], tuple[Array, Array]], ...] = tuple(
+    partial(_moments, rows, centred) for rows in (True, False) for centred in (True, False)
 )
 
 

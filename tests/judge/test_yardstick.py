@@ -12,15 +12,17 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from refnet import Network, build, probe, random_params
+from refnet import Network, build, probe, random_input, random_params
 from refnet.bugs.catalogue import BUGS
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut, limit, run
-from refnet.graph import SOURCE
+from refnet.bugs.systematic import everywhere
+from refnet.graph import SOURCE, walk
 from refnet.judge.causes.diagnose import diagnose
 from refnet.judge.measures import yardstick
 from refnet.judge.scorecard import FAMILIES, FLOAT32, false_alarms, subject
 from refnet.judge.verdicts import judge
+from refnet.readings import fast
 from refnet.readings.bounds import Precision
 from refnet.readings.orders import ORDERS, rounded, rules, short_rules
 
@@ -221,3 +223,23 @@ def test_integers_hold_behind_many_nodes_where_nothing_inside_is_stored_in_8_bit
     segment = cut(Parts(graph), small.net.params, end, {SOURCE: tensors[SOURCE], end: stored})
     integers = Precision.of("float32")._replace(step=step / 2, span=(low, high))
     assert yardstick.judge_segment(segment, integers).verdict == verdict
+
+
+def test_statistics_of_a_batch_in_float32_are_those_of_a_batch():
+    """Means of squares less squares of means, as Keras has them, move it by more than sums of layers do."""
+    graph = build("torchvision/mobilenet_v2", width=0.25, size=(96, 128), classes=10)
+    given = {SOURCE: random_input(graph, batch=2)}
+    whole = cut(Parts(graph), random_params(graph), "head.act", given, judged=False)
+    params, y = dict(whole.params), given[SOURCE]
+    readers = {node.inputs[0]: node.name for node in whole.graph.nodes if node.op == "batch_norm"}
+    for node, y in walk(whole.graph, fast, params, given):
+        if node.name in readers:
+            points = np.ascontiguousarray(y.transpose(0, 2, 3, 1)).reshape(-1, y.shape[1])
+            mean = np.add.accumulate(points)[-1] / np.float32(len(points))
+            var = np.add.accumulate(np.square(points))[-1] / np.float32(len(points)) - np.square(mean)
+            params |= {f"{readers[node.name]}.mean": mean, f"{readers[node.name]}.var": var}
+    ((done, changed), _) = everywhere(BUGS["bn-batch-stats"], whole)
+    own = replace(changed, candidate=y)
+    assert len(done) == len(readers)
+    assert yardstick.judge_cause(own, FLOAT32, "spread", lambda: None).holds
+    assert not yardstick.judge_cause(replace(own, candidate=run(whole)), FLOAT32, "spread", lambda: None).holds

@@ -368,6 +368,12 @@ def test_names_with_other_separators_are_a_vendors():
     assert by_vendor(graph, names)["features_3_conv_1_0"] == "block3.depthwise"
 
 
+def test_a_few_activations_are_told_by_keras_names():
+    graph = build("keras/MobileNetV2")
+    nodes = {"block_13_expand_relu": "block14.expand.act", "out_relu": "head.act", "predictions": "head.logits"}
+    assert by_vendor(graph, list(nodes), lambda name, node: True) == nodes
+
+
 def test_other_names_are_no_vendors():
     graph = network()[0].graph
     assert by_vendor(graph, [f"{name}.copy" for name in ("stem.conv", "x", "1")]) == {}

@@ -107,6 +107,8 @@ class Change:
     node, form, facts, kind : as in `Mistake`
     nodes : by the name of a node, those that stand in its place; the last one is called as it is
     params : by 'node.slot', other arrays
+    on_batch : of these, the statistics of what a batch norm is given, with what they are multiplied by: a run that
+        rounds otherwise has others
     given : other inputs of the segment, by name; exact, or with how far a port's own may lie from them
     view : how the result is laid out
     precision : what is computed in
@@ -124,6 +126,7 @@ class Change:
     kind: str = field(default="", kw_only=True)
     nodes: Mapping[str, tuple[Node, ...]] = field(default_factory=lambda: _NONE)
     params: Mapping[str, Array | Expected] = field(default_factory=lambda: _NONE)
+    on_batch: Mapping[str, float] = field(default_factory=lambda: _NONE)
     given: Mapping[str, Array | Expected] = field(default_factory=lambda: _NONE)
     view: Callable[[Array], Array] | None = None
     precision: Precision | None = None

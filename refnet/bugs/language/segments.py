@@ -5,6 +5,7 @@ What a bug makes of a segment is another segment, so that it can be run, bounded
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
@@ -62,6 +63,7 @@ class Segment:
     decoded : what else somebody may make of that picture's file, by how, like `image`
     centred : whether the candidate's tensor is known up to a number for each image: logarithms of probabilities
     places : the nodes where changes are asked for, so that others need not be found; none where all are
+    on_batch : as in `Change`
     """
 
     graph: Graph
@@ -79,6 +81,7 @@ class Segment:
     decoded: Mapping[str, Array] = field(default_factory=dict)
     centred: bool = False
     places: frozenset[str] = frozenset()
+    on_batch: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def end(self) -> str:
@@ -200,6 +203,7 @@ class Segment:
             if name in change.given or (name.endswith((".w", ".b")) and far.any())
         }
         nodes = [made for node in self.graph.nodes for made in change.nodes.get(node.name, (node,))]
+        on_batch = {name: by for name, by in self.on_batch.items() if name not in change.params}
         return replace(
             self,
             graph=replace(self.graph, nodes=tuple(nodes)),
@@ -208,6 +212,8 @@ class Segment:
             slack={**self.slack, **slack} if slack else self.slack,
             view=_then(self.view, change.view),
             precision=change.precision or self.precision,
+            on_batch={name: by for name, by in self.on_batch.items() if name not in change.params}
+            | {**change.on_batch},
         )
 
 
@@ -246,13 +252,47 @@ def from_elsewhere(segment: Segment, name: str) -> tuple[tuple[Node, ...], dict[
     return made.graph.nodes, dict(made.given)
 
 
-def run(segment: Segment, dtype: npt.DTypeLike = np.float64, rules: Any = fast) -> Array:
-    """What the segment makes, in one precision throughout."""
+def run(
+    segment: Segment,
+    dtype: npt.DTypeLike = np.float64,
+    rules: Any = fast,
+    moments: Callable[[Array], tuple[Array, Array]] | None = None,
+) -> Array:
+    """What the segment makes, in one precision throughout.
+
+    Parameters
+    ----------
+    moments : makes mean and variance of what is given to batch norms that have the batch's; by default these are the
+        params
+    """
     params = {name: np.asarray(segment.params[name], dtype) for name in segment.graph.params()}
     given = {name: np.asarray(array, dtype) for name, array in segment.given.items()}
-    y: Array = interpret(segment.graph, rules, params, given)
+    y: Array
+    if moments is None or not segment.on_batch:
+        y = interpret(segment.graph, rules, params, given)
+    else:
+        y = _on_batch(segment, rules, params, given, moments)
     y = y if segment.view is None else segment.view(y)
     return y if np.isinf(segment.span).all() else y.clip(*segment.span)
+
+
+def _on_batch(
+    segment: Segment,
+    rules: Any,
+    params: dict[str, Array],
+    given: Mapping[str, Array],
+    moments: Callable[[Array], tuple[Array, Array]],
+) -> Array:
+    """What a segment makes whose batch norms have statistics of what they are given: each is made where it is read."""
+    made: Iterator[tuple[str, Array]]
+    made = itertools.chain(given.items(), ((node.name, y) for node, y in walk(segment.graph, rules, params, given)))
+    for name, y in made:
+        for norm in (node.name for node in segment.nodes("batch_norm") if node.inputs[0] == name):
+            slots = {f"{norm}.{slot}": index for index, slot in enumerate(("mean", "var"))}
+            if wanted := {key: index for key, index in slots.items() if key in segment.on_batch}:
+                found = moments(y)
+                params |= {key: found[index] * y.dtype.type(segment.on_batch[key]) for key, index in wanted.items()}
+    return y
 
 
 def limit(segment: Segment, precision: Precision, *, rounded: bool = False, dtype: npt.DTypeLike = np.float64) -> Bound:

@@ -38,7 +38,8 @@ def bn_batch_half(segment: Segment) -> Iterator[Change]:
                 ((_, x),) = segment.values({source})
                 yield Change(node.name, slot, **_stood_for(segment, node, x, slot, made()[name]), lone=True)
             else:
-                yield Change(node.name, slot, params=Deferred([name], partial(_alone, made, name)), fed=True)
+                params = Deferred([name], partial(_alone, made, name))
+                yield Change(node.name, slot, params=params, on_batch={name: 1.0}, fed=True)
 
 
 def bn_image_stats(segment: Segment) -> Iterator[Change]:

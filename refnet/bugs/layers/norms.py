@@ -214,11 +214,12 @@ def bn_batch_stats(segment: Segment) -> Iterator[Change]:
         if name in readers:
             node = readers[name].name
             slots = [f"{node}.{slot}" for slot in ("mean", "var")]
-            yield Change(node, params=Deferred(slots, made), fed=True)
+            yield Change(node, params=Deferred(slots, made), on_batch=dict.fromkeys(slots, 1.0), fed=True)
             points = segment.batch * math.prod(segment.sizes.get(node, ())[1:])
             if points > 1:
                 unbiased = partial(_unbiased, slots, points, made)
-                yield Change(node, "unbiased", params=Deferred(slots, unbiased), fed=True)
+                factors = dict(zip(slots, (1.0, points / (points - 1)), strict=True))
+                yield Change(node, "unbiased", params=Deferred(slots, unbiased), on_batch=factors, fed=True)
 
 
 def _unbiased(slots: list[str], points: int, made: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:

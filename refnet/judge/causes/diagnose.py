@@ -224,6 +224,8 @@ class Diagnosis:
         yield fitting(kernels_of_pictures(ways))
         yield fitting(usual_pictures(ways))
         yield fitting(ways.singles(pipelines))
+        once = _ONCE if len(self.segment.graph) > _TAIL else ()  # of many layers sooner than what each may have
+        yield fitting(ways.everywhere(once))
         loose = list(ways.singles(SHORT))
         # What only widens the bound fits errors of any kind: it is asked last, and for more evidence.
         coarse = [each for each in loose if each.mistake.bug == "fp16-accumulate"]
@@ -238,7 +240,7 @@ class Diagnosis:
             yield self._formats(ways, told())
         yield fitting([*ways.singles([_FUNCTION]), *ways.everywhere([_FUNCTION])])
         eps = (way for kinds in (False, True) for way in ways.solved(KNOBS[0], kinds=kinds))
-        every = (*EXACT, *SHARED)
+        every = [bug for bug in (*EXACT, *SHARED) if bug not in once]
         yield fitting([*ways.everywhere(every), *ways.of_kinds(EXACT), *ways.of_kinds(SHARED, kinds=_WRITTEN), *eps])
         yield fitting([*ways.everywhere(LOOSE), *ways.of_kinds(LOOSE)])
         if several:

@@ -25,7 +25,7 @@ from refnet.judge.verdicts import Judgement, judge, root_mean_square
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.readings import fast
 from refnet.readings.bounds import Bound, Precision
-from refnet.readings.orders import ORDERS, rounded, short_rules
+from refnet.readings.orders import MOMENTS, ORDERS, rounded, short_rules
 from refnet.readings.precision import FLOATS, Printed
 
 __all__ = [
@@ -289,6 +289,11 @@ def _runs(segment: Segment, precision: Precision) -> Iterator[Callable[[], Array
         ways = [replace(each, params=dict(_in_store(each, store))) for each in ways]
     if is_coarse(segment):
         yield from _moved(segment)
+    if segment.on_batch:  # whose statistics round, too
+        for order, moments in itertools.product(_QUICK, MOMENTS):
+            rules = short_rules(ORDERS[order], store) if short else ORDERS[order]
+            made = partial(_widely, ways[0], dtype, rules, moments)
+            yield made if precision.printed is None else partial(_written, made, precision.printed)
     for order in sorted(ORDERS, key=lambda name: (name not in _QUICK, name)):
         rules = ORDERS[order]
         for one in ways:
@@ -356,8 +361,13 @@ def _as_far(drawn: np.random.Generator, share: float, y: Array, far: Array) -> A
     return np.asarray(np.asarray(y, np.float64) + far * signs)
 
 
-def _widely(segment: Segment, dtype: npt.DTypeLike, rules: Any) -> Array:
-    return run(segment, dtype, rules).astype(np.float64)
+def _widely(
+    segment: Segment,
+    dtype: npt.DTypeLike,
+    rules: Any,
+    moments: Callable[[Array], tuple[Array, Array]] | None = None,
+) -> Array:
+    return run(segment, dtype, rules, moments).astype(np.float64)
 
 
 def _written(made: Callable[[], Array], printed: Printed) -> Array:

@@ -10,6 +10,8 @@ from refnet.pack.matching.names import plain_name
 
 __all__ = ["activations_of", "with_activations"]
 
+_CALLED = {"Conv_1_bn": "out_relu"}  # by layer, what Keras calls the activation behind it in words of its own
+
 
 def with_activations(
     graph: Graph, modules: Mapping[str, str], found: Mapping[str, str], plain: Mapping[str, str]
@@ -55,4 +57,5 @@ def _act_names(module: str) -> list[str]:
     head, dot, last = module.rpartition(".")
     numbered = [f"{head}{dot}{int(last) + 1}"] if last.isdecimal() else []
     behind = [f"{module}_{act}" for act in ("relu", "relu6", "activation")]
-    return [plain_name(name) for name in (*numbered, *behind, f"{head}.activation")]
+    own = [_CALLED[module]] if module in _CALLED else []
+    return [plain_name(name) for name in (*numbered, *behind, *own, f"{head}.activation")]

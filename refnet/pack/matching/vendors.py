@@ -83,7 +83,9 @@ def by_vendor(
             found = _with_modules(
                 graph, called, layers, {name: form for name, form in plain.items() if name not in hits}
             )
-            few = vendor in own and len(names) < 2 * _LEAST and all(fits(*each) for each in found.items())
+            few = vendor in own and len(names) < 2 * _LEAST
+            found = with_activations(graph, called, found, plain) if few else found
+            few = few and all(fits(*each) for each in found.items())
             least = max(1 if few else _LEAST, _ENOUGH * min(len(modules), len(names)))
             if _only_counted(plain[name] for name in found) and not all(fits(*each) for each in found.items()):
                 continue
