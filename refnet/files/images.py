@@ -22,7 +22,7 @@ from refnet.files.containers.atomic import atomic_file
 from refnet.files.resample import import_pillow, resized
 from refnet.networks.preprocessing import Preprocessing
 
-__all__ = ["cover", "decodings", "prepare", "prepare_mask", "read_image", "read_mask", "shape_to_crop"]
+__all__ = ["cover", "cut_before", "decodings", "prepare", "prepare_mask", "read_image", "read_mask", "shape_to_crop"]
 
 # Not all that Pillow knows: reading EPS runs an interpreter, and a damaged TIFF makes its library write to stderr.
 _KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")
@@ -215,6 +215,8 @@ def prepare(
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
         raise RequestError(f"pixels must be (H, W, 3) of uint8, not {pixels.shape} of {pixels.dtype}")
     part = _keep(pixels, preprocessing.keep)  # (H', W', 3) -> (kept, kept, 3)
+    if preprocessing.cut_first and preprocessing.resize is not None:
+        part = cut_before(part, size, preprocessing.resize)
     shape = shape_to_crop(pixels.shape[:2], preprocessing, size)
     made = resize(part, shape) if resize is not None else resized(part, shape, preprocessing.interpolation)
     image = _centre_crop(made, size)  # (H, W, 3)
@@ -231,12 +233,20 @@ def prepare_mask(labels: NDArray[Any], preprocessing: Preprocessing, size: tuple
 
 def shape_to_crop(shape: tuple[int, ...], preprocessing: Preprocessing, size: tuple[int, int]) -> tuple[int, int]:
     """The (height, width) to which `prepare` resizes a picture of some shape, and of which the centre is cropped."""
-    if preprocessing.resize is None:
+    if preprocessing.resize is None or preprocessing.cut_first:
         return size
     side, crop = preprocessing.resize
     top, left = _cut_off(shape, preprocessing.keep)
     kept = (shape[0] - 2 * top, shape[1] - 2 * left)
     return cover(kept, (size[0] * side // crop, size[1] * side // crop))
+
+
+def cut_before(image: NDArray[Any], size: tuple[int, int], of: tuple[int, int] = (1, 1)) -> NDArray[Any]:
+    """The middle of a picture in the proportions of the input: all that fits, or crop / side of that."""
+    (side, crop), (n, to) = of, min(zip(image.shape[:2], size, strict=True), key=lambda each: each[0] / each[1])
+    H, W = (max(1, each * n * crop // (to * side)) for each in size)
+    top, left = (image.shape[0] - H) // 2, (image.shape[1] - W) // 2
+    return image[top : top + H, left : left + W]
 
 
 def _cut_off(shape: tuple[int, ...], fraction: tuple[int, int]) -> tuple[int, int]:

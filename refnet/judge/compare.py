@@ -64,7 +64,8 @@ class Comparison(NamedTuple):
     again; `encodings` how its files hold numbers, where they do not say it; `stepped` which of its wrong tensors are
     what integers of 8 bits stand for, where most are not; `otherwise` which it holds in another order of channels,
     scaled or moved, and takes back; `saturated` which are probabilities of 0 and 1 alone, behind nodes that no other
-    tensor shows; `not_finite` which of those that match nothing hold infinities or NaN.
+    tensor shows; `not_finite` which of those that match nothing hold infinities or NaN;
+    `unlike_picture` the file of a picture of which the pack's input was made in no way that refnet knows.
     """
 
     judged: Judged
@@ -77,6 +78,7 @@ class Comparison(NamedTuple):
     otherwise: tuple[HeldOtherwise, ...] = ()
     saturated: tuple[str, ...] = ()
     not_finite: tuple[str, ...] = ()
+    unlike_picture: str = ""
 
     @property
     def holds(self) -> bool:
@@ -211,6 +213,7 @@ def compare(
         otherwise=tuple(otherwise),
         saturated=tuple(_saturated(found, graph, arrays)),
         not_finite=tuple(name for name in matching.unmatched if name in real.shapes and not finite(name)),
+        unlike_picture=str(image) if image is not None and reference.image is None else "",
     )
 
 
@@ -327,11 +330,8 @@ def _reference(pack: Pack, graph: Graph, matching: Assignment, image: str | Path
     x, recipe = pack.tensor(SOURCE), graph.recipe
     pixels = None if image is None else read_image(image)
     rule = scale_of(x, recipe.preprocessing) if pixels is None else preprocessing_of(pixels, x, recipe.preprocessing)
-    if pixels is not None and rule is None:
-        raise RequestError(
-            f"{image}: refnet knows no way in which the pack's input was made of this picture; "
-            "give the one that it was made of, or leave --image out"
-        )
+    if pixels is not None and rule is None:  # then the picture tells nothing
+        image, pixels, rule = None, None, scale_of(x, recipe.preprocessing)
     reference = replace(Reference.of_pack(pack), graph=replace(graph, recipe=replace(recipe, preprocessing=rule)))
     decoded = {} if image is None else decodings(image)
     return replace(reference, centred=centred, image=pixels, decoded=decoded)

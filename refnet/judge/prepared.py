@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.inputs.pictures import other_rules
+from refnet.bugs.inputs.pictures import cut_rules, other_rules
 from refnet.bugs.inputs.pixels import WHITE, WHOLE, bytes_of, column, normalised
 from refnet.bugs.inputs.solved import fewest_digits
 from refnet.errors import RequestError
@@ -43,9 +43,10 @@ def preprocessing_of(pixels: Array, x: Array, known: Preprocessing | None) -> Pr
     if x.shape[:2] != (1, len(RAW.mean)):
         return None
     found: list[tuple[float, Preprocessing]] = []
-    for rule in (own, *(rule for *_, rule in other_rules(own))):
+    (height, width), size = pixels.shape[:2], (x.shape[2], x.shape[3])
+    for rule in (own, *(rule for *_, rule in other_rules(own)), *cut_rules(own, (height, width), size)):
         try:
-            made = prepare(pixels, replace(rule, scale=1.0, mean=RAW.mean, std=RAW.std), (x.shape[2], x.shape[3]))
+            made = prepare(pixels, replace(rule, scale=1.0, mean=RAW.mean, std=RAW.std), size)
         except RequestError:  # a picture of a few pixels
             continue
         scaled, left = _scaled(rule, made.astype(np.float64), x.astype(np.float64))

@@ -60,6 +60,8 @@ class Preprocessing:
     scale : what a pixel, 0 to 255, is divided by
     mean, std : of the three channels (red, green, blue), in units of pixel / scale
     keep : (kept, of): the central part of each side that is kept before the resize, a fraction; (1, 1) is all
+    cut_first : whether the centre is cropped before the resize, in the network's proportions: of all that fits in the
+        image, crop / side; no vendor does so
 
     Examples
     --------
@@ -74,6 +76,7 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     keep: tuple[int, int] = (1, 1)
+    cut_first: bool = False
 
     def apply(self, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Scale pixels: x[n,k,p,q] = (pixel[n,k,p,q] / scale - mean[k]) / std[k], in this order.

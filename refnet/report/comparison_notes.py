@@ -101,6 +101,10 @@ _UNFOLDED = (
 _NOT_FINITE = (
     "{names}: infinite or NaN in part, and nothing tells what is held there: name the node with --map, or leave it out."
 )
+_UNLIKE_PICTURE = (
+    "{}: the picture is of no use here, since refnet knows no way in which the pack's input was made of it; verdicts "
+    "need none, and causes are looked for without it."
+)
 _LEFT_OFF = (
     "{name}: the port ends before this softmax, and is judged without it. If it is meant to give probabilities, dump "
     "them too."
@@ -313,6 +317,8 @@ def _of_dump(found: Comparison) -> Iterator[str]:
         part = ", ".join(f"{begin}" if end == begin + 1 else f"{begin}:{end}" for begin, end in first.part)
         how = _UNSTEADY[first.kind].format(part=f"[{part}]")
         yield f"run again, {len(found.unsteady)} tensors are others, {first.node or first.source} first: {how}."
+    if found.unlike_picture:
+        yield _UNLIKE_PICTURE.format(found.unlike_picture)
     yield from map(otherwise_words, found.otherwise)
     for encoding in found.encodings:
         yield _ENCODING[encoding.kind].format(**encoding.facts)

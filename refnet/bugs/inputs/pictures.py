@@ -18,7 +18,7 @@ from refnet.bugs.inputs.letterbox import boxes
 from refnet.bugs.inputs.pixels import fed
 from refnet.bugs.language.changes import Change
 from refnet.bugs.language.segments import Segment
-from refnet.files.images import JPEG_PARTS, prepare, shape_to_crop
+from refnet.files.images import JPEG_PARTS, cut_before, prepare, shape_to_crop
 from refnet.files.resample import KERNELS, is_a_size
 from refnet.graph import SOURCE
 from refnet.networks.preprocessing import Preprocessing
@@ -64,11 +64,25 @@ def input_resample(segment: Segment) -> Iterator[Change]:
 
 def other_rules(own: Preprocessing) -> Iterator[tuple[str, str, Preprocessing]]:
     """The same with another kernel, or cut in another way, or both: the names of what is other, and the rule."""
-    cuts = {name: cut for name, cut in _CUTS.items() if not _alike(cut, (own.resize, own.keep))}
+    cuts = {name: cut for name, cut in _CUTS.items() if own.cut_first or not _alike(cut, (own.resize, own.keep))}
     kernels = [name for name in KERNELS if name != own.interpolation]
     for kernel, cut in [*((name, "") for name in kernels), *itertools.product(("", *kernels), cuts)]:
         resize, keep = cuts.get(cut, (own.resize, own.keep))
-        yield kernel, cut, replace(own, resize=resize, keep=keep, interpolation=kernel or own.interpolation)
+        first = own.cut_first and not cut
+        interpolation = kernel or own.interpolation
+        yield kernel, cut, replace(own, resize=resize, keep=keep, interpolation=interpolation, cut_first=first)
+
+
+def cut_rules(own: Preprocessing, sides: tuple[int, int], size: tuple[int, int]) -> Iterator[Preprocessing]:
+    """The same of a centre that is cut before it is resized, by each kernel.
+
+    Of all that fits, of the part that a resize leaves, or of some whole times the input's pixels.
+    """
+    side, to = min(zip(sides, size, strict=True), key=lambda each: each[0] / each[1])
+    parts = [(1, 1), own.resize or (1, 1), *((side, times * to) for times in (1, *TIMES_SMALLER) if times * to < side)]
+    for part in dict.fromkeys(parts):
+        for kernel in (own.interpolation, *(name for name in KERNELS if name != own.interpolation)):
+            yield replace(own, resize=part, keep=(1, 1), interpolation=kernel, cut_first=True)
 
 
 def room_of(image: Array, kernel: str) -> float:
@@ -117,12 +131,12 @@ def _placements(own: Preprocessing, segment: Segment, size: tuple[int, int]) -> 
     assert segment.image is not None
     image = segment.image
     whole = replace(own, resize=None, keep=(1, 1))
-    if own.resize is not None:
+    if own.resize is not None and not own.cut_first:
         yield from _cut_elsewhere(own, image, size)
     for box in boxes((image.shape[0], image.shape[1]), size):
         yield box.name, box.rule, partial(_by, whole, size, image, partial(box.made, own))
-    if own.resize is not None:
-        squared, part = _cut_first(image, size), _cut_first(image, size, own.resize)
+    if own.resize is not None and not own.cut_first:
+        squared, part = cut_before(image, size), cut_before(image, size, own.resize)
         if squared.shape != image.shape:
             yield "cut first", "", partial(_by, whole, size, squared, _plainly)
             if own.resize[0] > own.resize[1]:  # of a resize that leaves a margin
@@ -225,14 +239,6 @@ def _larger(resize: Resize, pixels: Array, shape: tuple[int, int]) -> Array:
 def kernel_of(own: Preprocessing, name: str) -> Resize:
     """How pixels are resized: by a kernel of a name, or by the network's own."""
     return KERNELS[name or own.interpolation].resize
-
-
-def _cut_first(image: Array, size: tuple[int, int], of: tuple[int, int] = (1, 1)) -> Array:
-    """The middle of a picture in the proportions of the input: all that fits, or a part of that."""
-    scale = min(side / to for side, to in zip(image.shape[:2], size, strict=True)) * of[1] / of[0]
-    H, W = (max(1, int(to * scale)) for to in size)
-    top, left = (image.shape[0] - H) // 2, (image.shape[1] - W) // 2
-    return image[top : top + H, left : left + W]
 
 
 def _read_on(size: tuple[int, int], begin: bool, resize: Resize, pixels: Array, shape: tuple[int, int]) -> Array:

@@ -212,8 +212,7 @@ class Segment:
             slack={**self.slack, **slack} if slack else self.slack,
             view=_then(self.view, change.view),
             precision=change.precision or self.precision,
-            on_batch={name: by for name, by in self.on_batch.items() if name not in change.params}
-            | {**change.on_batch},
+            on_batch={**on_batch, **change.on_batch},
         )
 
 
