@@ -340,7 +340,9 @@ def is_coarse(segment: Segment) -> bool:
 
 def _ties(segment: Segment) -> dict[str, Array]:
     """How far weights may lie from a port's own, of those that may be farther than a fold in float32 leaves them."""
-    own = {name: far for name, far in segment.slack.items() if name in segment.params and name.endswith(".w")}
+    if not segment.slack:
+        return {}
+    own = {name: segment.slack[name] for name in segment.graph.params() if name in segment.slack and name.endswith(".w")}
     return {name: far for name, far in own.items() if (far > _FOLDED * np.abs(segment.params[name])).any()}
 
 
