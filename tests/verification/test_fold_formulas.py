@@ -53,7 +53,7 @@ def test_a_fold_by_another_formula_is_one_fault_of_every_layer_that_was_folded(f
 
 @pytest.mark.parametrize(("made", "form"), [(np.abs, "absolute"), (lambda gamma: np.maximum(gamma, 0), "clipped")])
 def test_a_fold_that_loses_the_sign_of_gamma_is_told_where_some_are_negative(made, form):
-    graph, params = network("v2")
+    graph, params = beginning("v2", END)
     gamma = "block2.depthwise.bn.gamma"
     params = {**params, gamma: np.where(np.arange(len(params[gamma])) % 5, params[gamma], -params[gamma])}
     fold = folding(factor=lambda gamma, divisor: made(gamma) / divisor)

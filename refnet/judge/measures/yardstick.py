@@ -342,7 +342,8 @@ def _ties(segment: Segment) -> dict[str, Array]:
     """How far weights may lie from a port's own, of those that may be farther than a fold in float32 leaves them."""
     if not segment.slack:
         return {}
-    own = {name: segment.slack[name] for name in segment.graph.params() if name in segment.slack and name.endswith(".w")}
+    weights = (name for name in segment.graph.params() if name in segment.slack and name.endswith(".w"))
+    own = {name: segment.slack[name] for name in weights}
     return {name: far for name, far in own.items() if (far > _FOLDED * np.abs(segment.params[name])).any()}
 
 
