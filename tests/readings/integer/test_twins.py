@@ -36,8 +36,8 @@ def of_each(*ops):
 
 
 def drawn(test):
-    """Forty random cases: loops are slow, and many rules have the same sums."""
-    return settings(max_examples=40)(given(st.data())(test))
+    """Twenty random cases: loops are slow, and many rules have the same sums."""
+    return settings(max_examples=20)(given(st.data())(test))
 
 
 def bits(y):
