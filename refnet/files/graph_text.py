@@ -27,8 +27,11 @@ _FORMAT = "refnet graph 1"
 
 def graph_document(graph: Graph) -> dict[str, Any]:
     """A graph as values of JSON: its recipe, its nodes in order, and what it returns."""
+    recipe = asdict(graph.recipe)
+    if recipe["preprocessing"] is not None and not recipe["preprocessing"]["cut_first"]:
+        del recipe["preprocessing"]["cut_first"]  # as before it was known
     return {
-        "recipe": asdict(graph.recipe),
+        "recipe": recipe,
         "graph": [
             {
                 "name": node.name,
@@ -174,6 +177,9 @@ def _preprocessing(entry: Any) -> Preprocessing:
     if interpolation not in INTERPOLATIONS:
         raise FormatError(f"{where}: no interpolation is called {interpolation[:60]!r}")
     kept = _pair(json_field(entry, "keep", list, where), f"{where}: 'keep'")
+    cut_first = entry.get("cut_first", False)
+    if not isinstance(cut_first, bool):
+        raise FormatError(f"{where}: 'cut_first' is neither true nor false")
     return Preprocessing(
         origin=json_field(entry, "origin", str, where),
         resize=None if resize is None else _pair(resize, f"{where}: 'resize'"),
@@ -182,6 +188,7 @@ def _preprocessing(entry: Any) -> Preprocessing:
         mean=_numbers(json_field(entry, "mean", list, where), 3, f"{where}: 'mean'"),
         std=std,
         keep=kept,
+        cut_first=cut_first,
     )
 
 

@@ -214,9 +214,7 @@ def prepare(
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
         raise RequestError(f"pixels must be (H, W, 3) of uint8, not {pixels.shape} of {pixels.dtype}")
-    part = _keep(pixels, preprocessing.keep)  # (H', W', 3) -> (kept, kept, 3)
-    if preprocessing.cut_first and preprocessing.resize is not None:
-        part = cut_before(part, size, preprocessing.resize)
+    part = _part(pixels, preprocessing, size)  # (H', W', 3) -> (kept, kept, 3)
     shape = shape_to_crop(pixels.shape[:2], preprocessing, size)
     made = resize(part, shape) if resize is not None else resized(part, shape, preprocessing.interpolation)
     image = _centre_crop(made, size)  # (H, W, 3)
@@ -226,7 +224,7 @@ def prepare(
 
 def prepare_mask(labels: NDArray[Any], preprocessing: Preprocessing, size: tuple[int, int]) -> NDArray[Any]:
     """A mask, (H', W'), where `prepare` puts the pixels that it is of: (H, W), by the nearest ones."""
-    part, shape = _keep(labels, preprocessing.keep), shape_to_crop(labels.shape, preprocessing, size)
+    part, shape = _part(labels, preprocessing, size), shape_to_crop(labels.shape, preprocessing, size)
     rows, columns = (((np.arange(n) + 0.5) * (m / n)).astype(int) for n, m in zip(shape, part.shape, strict=True))
     return _centre_crop(part[np.ix_(rows, columns)][..., np.newaxis], size)[..., 0]
 
@@ -255,9 +253,12 @@ def _cut_off(shape: tuple[int, ...], fraction: tuple[int, int]) -> tuple[int, in
     return shape[0] * (of - kept) // (2 * of), shape[1] * (of - kept) // (2 * of)
 
 
-def _keep(pixels: NDArray[Any], fraction: tuple[int, int]) -> NDArray[Any]:
-    top, left = _cut_off(pixels.shape, fraction)
-    return pixels[top : pixels.shape[0] - top, left : pixels.shape[1] - left]
+def _part(pixels: NDArray[Any], preprocessing: Preprocessing, size: tuple[int, int]) -> NDArray[Any]:
+    """What is resized of a picture or a mask."""
+    top, left = _cut_off(pixels.shape, preprocessing.keep)
+    kept = pixels[top : pixels.shape[0] - top, left : pixels.shape[1] - left]
+    first = preprocessing.resize if preprocessing.cut_first else None
+    return kept if first is None else cut_before(kept, size, first)
 
 
 def cover(shape: tuple[int, ...], least: tuple[int, int]) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from refnet.files.graph_text import graph_of, json_field
 from refnet.graph import SOURCE, Node
 from refnet.network.quantised import QuantisedNetwork
 from refnet.pack.integer_arrays import INTEGER_FORMATS, ArrayWriter, array_writer, read_stored
-from refnet.pack.manifest import INTEGER_FORMAT, LAYOUTS, MANIFEST, manifest_object, manifest_text, pack_file
+from refnet.pack.manifest import INTEGER_FORMAT, LAYOUTS, MANIFEST, PackFiles, manifest_object, manifest_text
 from refnet.readings.integer.derived import SUMMED, constants, exact_sums
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 from refnet.readings.limits import check_growth
@@ -261,9 +261,10 @@ def read_integer_pack(path: str | Path) -> IntegerPack:
             if entries.get(key) not in known:
                 raise FormatError(f"{key} is {str(entries.get(key))[:60]!r}; it is one of {', '.join(known)}")
         graph = check_growth(graph_of(entries, "manifest"))
+        files = PackFiles(path)
         for kind in ("params", "tensors", "constants", "accumulators"):
             for name, entry in json_field(entries, kind, dict, "manifest").items():
-                pack_file(path, json_field(entry, "file", str, name))
+                files.path(json_field(entry, "file", str, name))
         params = {name: _held(path, entries["storage"], name, entries["params"][name]) for name in graph.params()}
         for name, shape in graph.params().items():
             if (found := _bare(params[name]).shape) != shape:

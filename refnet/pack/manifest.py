@@ -6,6 +6,7 @@ It knows the graph and names of files, not what is in them.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
@@ -27,11 +28,11 @@ __all__ = [
     "LAYOUTS",
     "MANIFEST",
     "Manifest",
+    "PackFiles",
     "head",
     "laid_out",
     "manifest_object",
     "manifest_text",
-    "pack_file",
     "parse_manifest",
 ]
 
@@ -105,9 +106,10 @@ def parse_manifest(folder: Path) -> Manifest:
     try:
         entries = _entries(manifest_object(folder))
         graph = check_sizes(well_formed(graph_of(entries, "manifest")))
+        files = PackFiles(folder)
         params, tensors = (
             {
-                name: _array(folder, name, entry, entries["dtype"])
+                name: _array(files, name, entry, entries["dtype"])
                 for name, entry in json_field(entries, kind, dict, "manifest").items()
             }
             for kind in ("params", "tensors")
@@ -129,7 +131,7 @@ def manifest_object(folder: Path) -> dict[str, Any]:
     """
     if not (folder / MANIFEST).is_file():
         raise FormatError("is missing: no golden pack, or one that was never finished")
-    with open(pack_file(folder, MANIFEST), "rb") as file:
+    with open(PackFiles(folder).path(MANIFEST), "rb") as file:
         return json_object(file.read(LARGEST + 1))
 
 
@@ -150,29 +152,44 @@ def _entries(manifest: dict[str, Any]) -> dict[str, Any]:
     return manifest
 
 
-def _array(folder: Path, name: str, entry: Any, dtype: str) -> Stored:
+def _array(files: PackFiles, name: str, entry: Any, dtype: str) -> Stored:
     """What the manifest says of one array, if it may be believed so far."""
     file = json_field(entry, "file", str, name)
-    pack_file(folder, file)
+    files.path(file)
     if entry.get("dtype") != dtype:
         raise FormatError(f"{name}: is of {str(entry.get('dtype'))[:60]!r} in a pack of {dtype}")
     shape = positive_shape(entry.get("shape"), name)
     return Stored(file, shape, dtype, json_field(entry, "sha256", str, name))
 
 
-def pack_file(folder: Path, file: str) -> Path:
-    """The path of a file that the manifest names, if that does not lead out of the folder."""
-    pure = PurePosixPath(file)
-    try:
-        real = (folder / pure).resolve()
-        there = real.is_file()
-    except (OSError, ValueError, RuntimeError):  # too long a name, a null byte, links in a circle
-        raise FormatError(f"no file can be called {file[:60]!r}") from None
-    if pure.is_absolute() or ".." in pure.parts or "\\" in file or not real.is_relative_to(folder.resolve()):
-        raise FormatError(f"the file {file!r} leads out of the pack; refused")
-    if not there:
-        raise FormatError(f"the file {file!r} is missing")
-    return real
+class PackFiles:
+    """The files of a pack's folder, whose real path and those of the folders in it are looked up once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._root = folder, folder.resolve()
+        self._folders: dict[PurePosixPath, Path] = {}
+
+    def path(self, file: str) -> Path:
+        """The path of a file that the manifest names.
+
+        Raises
+        ------
+        FormatError : it leads out of the folder, or there is none
+        """
+        pure = PurePosixPath(file)
+        try:
+            if pure.parent not in self._folders:
+                self._folders[pure.parent] = (self._folder / pure.parent).resolve()
+            path = self._folders[pure.parent] / pure.name
+            real = Path(os.path.realpath(path)) if "\0" in file or path.is_symlink() else path
+            there = real.is_file()
+        except (OSError, ValueError, RuntimeError):  # too long a name, a null byte, links in a circle
+            raise FormatError(f"no file can be called {file[:60]!r}") from None
+        if pure.is_absolute() or ".." in pure.parts or "\\" in file or not real.is_relative_to(self._root):
+            raise FormatError(f"the file {file!r} leads out of the pack; refused")
+        if not there:
+            raise FormatError(f"the file {file!r} is missing")
+        return real
 
 
 def _compare(wanted: Mapping[str, Shape], found: Mapping[str, Shape]) -> None:

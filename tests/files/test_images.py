@@ -21,7 +21,7 @@ from PIL import Image
 
 from refnet.errors import FormatError, RefnetError, RequestError
 from refnet.files import shipped
-from refnet.files.images import prepare, read_image
+from refnet.files.images import prepare, prepare_mask, read_image
 from refnet.networks import preprocessing as pre
 from refnet.networks.preprocessing import Preprocessing
 
@@ -465,3 +465,12 @@ def test_an_enormous_image_is_refused_before_it_is_unpacked(tmp_path: Path) -> N
     chunks = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (header, data, b"IEND")]
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
     refused(tmp_path / "a.png", "8000 x 11000 pixels in a file of 69 bytes; take an image of at most 29 million")
+
+
+def test_a_mask_is_cut_where_its_picture_is() -> None:
+    """Of a picture whose pixels are their labels, in a centre that is cut before the resize and in one cut behind."""
+    labels = np.arange(24 * 40, dtype=np.uint8).reshape(24, 40) // 8 * 8
+    picture = np.repeat(labels[..., None], 3, axis=2)
+    for first in (True, False):
+        rule = replace(pre.RAW, resize=(3, 2), interpolation="nearest", cut_first=first)
+        assert (prepare(picture, rule, (8, 8))[0, 0] == prepare_mask(labels, rule, (8, 8))).all()

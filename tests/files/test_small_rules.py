@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +15,7 @@ from refnet import FormatError, Graph, Node, Recipe, RequestError
 from refnet.files import labels, shipped
 from refnet.files.containers import atomic, hdf5, keras_config, tensorflow_values
 from refnet.files.containers.structure import Contents, Submodule
-from refnet.files.graph_text import graph_text
+from refnet.files.graph_text import graph_document, graph_of, graph_text
 from refnet.files.identify import head_layers, heads, settings
 from refnet.files.identify.prefixes import Prefix, prefixes
 from refnet.files.identify.weights import weights_in
@@ -24,6 +26,7 @@ from refnet.files.integers_npz import ABOUT, integers_in, write_integers_npz
 from refnet.files.quantised.torch_state import _TorchReader
 from refnet.files.schemes import Entry
 from refnet.graph import SOURCE
+from refnet.networks.preprocessing import TORCHVISION_V1
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 
 # ------------------------------------------------------------------------------------------------ a child that fails
@@ -278,3 +281,19 @@ def test_a_lone_integer_beside_weights_counts_something_and_is_no_weight():
     kept, notes = weights_in(Contents("pth", {"n_averaged": np.array(7), "module.w": np.ones((2, 2), np.float32)}))
     assert list(kept) == ["module.w"]
     assert [(note.kind, note.names) for note in notes] == [("counters", ("n_averaged",))]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_centre_that_is_cut_before_the_resize_is_told_by_a_graphs_document(first):
+    recipe = Recipe("", 1.0, (8, 8), classes=3, preprocessing=replace(TORCHVISION_V1, cut_first=first))
+    document = graph_document(Graph(recipe, (Node("act", "relu", (SOURCE,)),)))
+    assert document["recipe"]["preprocessing"].get("cut_first") == (first or None)
+    assert graph_of(json.loads(json.dumps(document))).recipe == recipe
+
+
+def test_what_is_cut_first_is_true_or_false():
+    recipe = Recipe("", 1.0, (8, 8), classes=3, preprocessing=TORCHVISION_V1)
+    document = json.loads(json.dumps(graph_document(Graph(recipe, (Node("act", "relu", (SOURCE,)),)))))
+    document["recipe"]["preprocessing"]["cut_first"] = 1
+    with pytest.raises(FormatError, match="'cut_first' is neither true nor false"):
+        graph_of(document)

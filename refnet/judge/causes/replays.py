@@ -64,6 +64,7 @@ class Replays:
         self._arrays: dict[int, tuple[Array, Array]] = {}  # by identity, with what keeps that alive
         self._values: dict[str, Array] = {}
         self._pace: dict[str, tuple[float, float]] = {}  # by operation, seconds that it took, and its work
+        self._took: dict[str, tuple[Node, int, float]] = {}  # by name, a node, how much it read, and its seconds
         self._read: dict[str, tuple[Node, list[str], list[Array]]] = {}  # by node, its params
         for node in segment.graph.nodes:
             keys = _keys(node)
@@ -155,14 +156,12 @@ class Replays:
                 if name not in values:
                     values[name] = self._read_in(segment.given[name])
             read = [*(values[name] for name in node.inputs), *self._weights(segment, node)]
-            work = _work(node, read)
-            self.budget.check(self._seconds(node, work))
+            self.budget.check(0.0 if first else self._seconds(node, read))
             begun = time.monotonic()
             values[node.name] = getattr(fast, node.op)(*read, **node.attrs)
             if first:
-                seconds, done = self._pace.get(node.op, (0.0, 0.0))
-                self._pace[node.op] = seconds + time.monotonic() - begun, done + work
-            if not first:  # what no later node reads is let go: a change may make maps that are many times as large
+                self._timed(node, read, time.monotonic() - begun)
+            else:  # what no later node reads is let go: a change may make maps that are many times as large
                 for name in {*node.inputs} - {segment.end}:
                     if last[name] == node.name:
                         values.pop(name, None)
@@ -183,13 +182,20 @@ class Replays:
         left_out = {joined.conv for joined in found.values()} if self._values else set()
         return [found[node.name].node if node.name in found else node for node in nodes if node.name not in left_out]
 
-    def _seconds(self, node: Node, work: float) -> float:
-        """How long a node takes, by what its operation did where nothing was changed; or by all of them."""
-        if not self._values:
-            return 0.0
+    def _timed(self, node: Node, read: Sequence[Array | None], took: float) -> None:
+        """Keeps how long a node took where nothing was changed."""
+        seconds, done = self._pace.get(node.op, (0.0, 0.0))
+        self._pace[node.op] = seconds + took, done + _work(node, read)
+        self._took[node.name] = node, _size(read), took
+
+    def _seconds(self, node: Node, read: Sequence[Array | None]) -> float:
+        """How long a node takes, by what it took, or its operation, or all of them, where nothing was changed."""
+        own, size, took = self._took.get(node.name, (None, 0, 0.0))
+        if own is node and size == _size(read):
+            return took
         some = [self._pace[node.op]] if node.op in self._pace else [*self._pace.values()]
         seconds, done = map(sum, zip(*some, strict=True))
-        return float(work * seconds / done)
+        return float(_work(node, read) * seconds / done)
 
     def _array(self, array: Array) -> Array:
         """In the dtype of the arithmetic; what belongs to the unchanged segment is converted once."""
@@ -216,6 +222,11 @@ def _folded(segment: Segment, dtype: np.dtype[Any]) -> dict[str, _Joined]:
 
 def _keys(node: Node) -> list[str]:
     return [f"{node.name}.{slot}" for slot in node.params]
+
+
+def _size(read: Sequence[Array | None]) -> int:
+    """How many elements the first input has."""
+    return 0 if read[0] is None else read[0].size
 
 
 def _work(node: Node, read: Sequence[Array | None]) -> float:

@@ -7,6 +7,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy.typing as npt
@@ -68,6 +69,7 @@ def without_node(candidate: Mapping[str, Array], pairs: Mapping[str, tuple[str, 
     return [source for source in candidate if source not in sources]
 
 
+@lru_cache(maxsize=65536)  # of all vendors' layers, for each candidate again
 def plain_name(name: str) -> str:
     """A layer's name without what files and hooks put behind it, in the form of `whole_name`.
 
@@ -79,6 +81,7 @@ def plain_name(name: str) -> str:
     return whole_name(_BEHIND.sub("", _AGAIN.sub("", name)))
 
 
+@lru_cache(maxsize=65536)
 def whole_name(name: str) -> str:
     """A name whose parts are told by one sign, as where a file may have no other.
 
