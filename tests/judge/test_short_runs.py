@@ -90,9 +90,9 @@ def test_what_makes_all_numbers_a_little_smaller_is_not_taken_for_numbers_that_a
 FEW = ("block1.project.bn", "block2.project.bn", "block3.project.bn", "block3.add", "block4.project")
 
 
-def explained(made):
+def explained(made, names=FEW):
     """What is said of some tensors, between which there are several layers, by bug and form."""
-    found = judge_tensors(REFERENCE, {SOURCE: X, **{name: made[name] for name in FEW}}, partial=True)
+    found = judge_tensors(REFERENCE, {SOURCE: X, **{name: made[name] for name in names}}, partial=True)
     first = [found.causes[name][0] if found.causes.get(name) else None for name in found.wrong()]
     return {(each.mistakes[0].bug, each.mistakes[0].form) if each else None for each in first}
 
@@ -100,6 +100,15 @@ def explained(made):
 @pytest.mark.parametrize("factors", [CONVOLUTIONS, ("pointwise_conv2d",)])
 def test_factors_in_a_short_format_are_told_in_several_layers_of_which_the_inputs_are_not_dumped(factors):
     assert explained(tensors_of_port(TF32, factors=factors)) == {("factors-tf32", "tf32")}
+
+
+def test_factors_of_one_layer_that_a_layer_before_makes_are_told_without_that_ones_tensor():
+    """The last digits of a mean over a map tell to which side it is rounded where it is multiplied."""
+    move = partial(rounded, store="bfloat16")
+    made = tensors_of_port(move)
+    factors = move(made["head.pool"]), move(PARAMS[f"{LOGITS}.w"])
+    made[LOGITS] = ORDERS["pairwise"].pointwise_conv2d(*factors, PARAMS[f"{LOGITS}.b"])
+    assert explained(made, ("head.act", LOGITS)) == {("factors-tf32", "bfloat16")}
 
 
 def test_factors_that_are_rounded_at_random_are_said_to_be_in_no_format():

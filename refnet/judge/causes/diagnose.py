@@ -35,6 +35,7 @@ from refnet.judge.causes.short_runs import short_runs
 from refnet.judge.causes.starts import MANY, begun, begun_soon
 from refnet.judge.causes.ways import EXACT, LAST, LOOSE, SHORT, SHOWN, Way, Ways
 from refnet.judge.measures.yardstick import judge_segment, useful_limit
+from refnet.ops import CONVOLUTIONS
 from refnet.readings.bounds import Precision
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -236,14 +237,14 @@ class Diagnosis:
             found = list(fitting(coarse))
         yield found
         several = len(self.segment.units) > 1  # of these what few ports have is in all sooner than in one
-        if several:
+        if several or self._makes_factors:
             yield self._formats(ways, told())
         yield fitting([*ways.singles([_FUNCTION]), *ways.everywhere([_FUNCTION])])
         eps = (way for kinds in (False, True) for way in ways.solved(KNOBS[0], kinds=kinds))
         every = [bug for bug in (*EXACT, *SHARED) if bug not in once]
         yield fitting([*ways.everywhere(every), *ways.of_kinds(EXACT), *ways.of_kinds(SHARED, kinds=_WRITTEN), *eps])
         yield fitting([*ways.everywhere(LOOSE), *ways.of_kinds(LOOSE)])
-        if several:
+        if several or self._makes_factors:
             yield self._formats(ways)
         yield accepted.beside(told())
         if several:
@@ -260,6 +261,12 @@ class Diagnosis:
         yield accepted.pairs()
         if self.is_coarse or self._is_half:
             yield fitting(coarse)
+
+    @property
+    def _makes_factors(self) -> bool:
+        """Whether a convolution reads what the segment makes, so that where that is rounded hangs on its last digits."""
+        graph = self.segment.graph
+        return any(name in graph for node in self.segment.nodes(*CONVOLUTIONS) for name in node.inputs)
 
     def _curves(self, told: Iterable[Mistake]) -> list[tuple[Curve, str]]:
         """The functions that other tensors show by now, with the activations that they take the place of."""
