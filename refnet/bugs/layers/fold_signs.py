@@ -99,7 +99,7 @@ def _channels_off(segment: Segment, linear: Node | None, error: Array) -> tuple[
     if linear is None:
         size = np.linalg.norm(error, axis=1)
         off = np.flatnonzero(size > _OFF * size.max())
-        return (off, error[off]) if off.size < len(error) else None
+        return (off, error[off]) if 0 < off.size < len(error) else None
     w = segment.param(linear, "w").astype(np.float64)
     values, axes = np.linalg.eigh(error @ error.T)
     own = axes[:, np.sqrt(np.maximum(values, 0)) > _RANK * np.sqrt(values[-1])]

@@ -264,7 +264,7 @@ class Diagnosis:
 
     @property
     def _makes_factors(self) -> bool:
-        """Whether a convolution reads what the segment makes, so that where that is rounded hangs on its last digits."""
+        """Whether a convolution reads what the segment makes: its last digits tell where that is rounded."""
         graph = self.segment.graph
         return any(name in graph for node in self.segment.nodes(*CONVOLUTIONS) for name in node.inputs)
 
