@@ -301,7 +301,7 @@ class Diagnosis:
         yield accepted.everywhere(more)
         kinds = [*ways.of_kinds((*FREQUENT, *_POOLS)), *ways.of_kinds(_PADS, kinds=("strided", "strided layers"))]
         kinds += ways.of_kinds(SHARED, kinds=_WRITTEN)
-        yield close([*kinds, *_solved(ways)])
+        yield close([*kinds, *_solved(ways), *ways.solved(KNOBS[0], kinds=True)])
         short = [*ways.everywhere(SHORT), *ways.of_kinds(LOOSE, kinds=("convolutions",))]  # a run takes several times
         yield accepted.everywhere(short)
         yield accepted.one_by_one(FREQUENT, RARER)
@@ -343,4 +343,4 @@ class Diagnosis:
 
 def _solved(ways: Ways, *, kinds: bool = False) -> Iterator[Way]:
     """Every number that is solved for, but eps."""
-    return (way for knob in KNOBS[not kinds :] for way in ways.solved(knob, kinds=kinds))
+    return (way for knob in KNOBS[1:] for way in ways.solved(knob, kinds=kinds))
