@@ -71,9 +71,8 @@ REFUSED = {
 }
 
 
+@pytest.mark.parametrize(("other", "first"), [("whole", True), ("folded", False)])
 @pytest.mark.parametrize("what", REFUSED)
-@pytest.mark.parametrize("other", ["whole", "folded"])
-@pytest.mark.parametrize("first", [True, False])
 def test_what_strict_loading_refuses_is_one_finding_beside_another_file(what, other, first, opened, tmp_path):
     made, name, kind = REFUSED[what]
     path = written(tmp_path / "refused.safetensors", made)
