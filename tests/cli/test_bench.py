@@ -62,7 +62,7 @@ def test_everyday_commands_are_run_on_the_files_that_are_made_for_them(capsys, m
 
     monkeypatch.setattr(commands, "_timed", run)
     here = Path.cwd()
-    commands.time_commands(model="torchvision/mobilenet_v3_small", size=(32, 40), rounds=1)
+    commands.time_commands(model="timm/mobilenetv3_small_050", size=(32, 40), rounds=1)
     monkeypatch.chdir(here)
     assert answers.pop("compare") == [0, 1]
     assert answers.keys() == {"summary", "golden", "probe", "verify", "convert", "check"}

@@ -9,9 +9,11 @@ from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 
 def operations(file):
     """(tag, arrays by name) of every operation of an archive."""
+    names = {}
+    for key in file.files:
+        names.setdefault(key[:4], []).append(key)
     for index, tag in enumerate(file["tags"].tolist()):
-        prefix = f"{index:03d}_"
-        yield tag, {key[4:]: file[key] for key in file.files if key.startswith(prefix)}
+        yield tag, {key[4:]: file[key] for key in names.get(f"{index:03d}_", ())}
 
 
 def quantisation(scale, zero_point, dtype) -> Quantisation:

@@ -51,35 +51,38 @@ def tflite_inputs(file, arrays):
     return given
 
 
+@cache
+def operations_in(path):
+    """The operations of an archive, read once for all executions and kernels."""
+    with np.load(path, allow_pickle=False) as archive:
+        return list(single_ops.operations(archive))
+
+
 def wrong_tflite(execution, path, made_by):
     """Operations, and those of which an element differs, of an archive of TFLite files of one operation."""
     count, wrong = 0, []
-    with np.load(path, allow_pickle=False) as archive:
-        for tag, arrays in single_ops.operations(archive):
-            golden = arrays.get(made_by, arrays["ref"])
-            if made_by not in arrays["sets"] or (execution is loops and golden.size > LARGE):
-                continue
-            file = tflite_file.read(arrays["model"].tobytes())
-            kernels = "tflite_hybrid" if "/hybrid" in tag else SETS[made_by]
-            ((_, y),) = tflite_file.run(file, execution.KERNELS[kernels], tflite_inputs(file, arrays))
-            count += 1
-            wrong += [tag] if different(y, golden) else []
+    for tag, arrays in operations_in(path):
+        golden = arrays.get(made_by, arrays["ref"])
+        if made_by not in arrays["sets"] or (execution is loops and golden.size > LARGE):
+            continue
+        file = tflite_file.read(arrays["model"].tobytes())
+        kernels = "tflite_hybrid" if "/hybrid" in tag else SETS[made_by]
+        ((_, y),) = tflite_file.run(file, execution.KERNELS[kernels], tflite_inputs(file, arrays))
+        count += 1
+        wrong += [tag] if different(y, golden) else []
     return count, wrong
 
 
 def wrong_onnx(execution, path):
-    with np.load(path, allow_pickle=False) as archive:
-        rules = execution.KERNELS["onnxruntime_avx2"]
-        ops = list(single_ops.operations(archive))
-        return len(ops), [tag for tag, g in ops if different(single_ops.onnx_op(rules, tag, g), g["y"])]
+    rules, ops = execution.KERNELS["onnxruntime_avx2"], operations_in(path)
+    return len(ops), [tag for tag, g in ops if different(single_ops.onnx_op(rules, tag, g), g["y"])]
 
 
 def wrong_torch(execution, path):
-    with np.load(path, allow_pickle=False) as archive:
-        ops = list(single_ops.operations(archive))
-        rules = [execution.KERNELS[ENGINES[tag.split("/")[0]]] for tag, _ in ops]
-        found = zip(rules, ops, strict=True)
-        return len(ops), [tag for rule, (tag, g) in found if different(single_ops.torch_op(rule, tag, g), g["y"])]
+    ops = operations_in(path)
+    rules = [execution.KERNELS[ENGINES[tag.split("/")[0]]] for tag, _ in ops]
+    found = zip(rules, ops, strict=True)
+    return len(ops), [tag for rule, (tag, g) in found if different(single_ops.torch_op(rule, tag, g), g["y"])]
 
 
 @EXECUTIONS
@@ -116,12 +119,11 @@ def loaded(tmp_path_factory):
 @pytest.mark.parametrize(("execution", "made_by"), [(loops, "ref"), *((fast, name) for name in UNKNOWN)])
 def test_no_element_of_a_random_file_of_one_operation_differs(execution, made_by, loaded):
     wrong = []
-    with np.load(INTEGERS / "random.npz", allow_pickle=False) as archive:
-        found = list(single_ops.operations(archive))
-        for tag, arrays in found:
-            if made_by in arrays["sets"] and not tag.startswith(UNKNOWN[made_by]):
-                y = from_file(loaded, arrays, execution, SETS[made_by])
-                wrong += [tag] if different(y, arrays.get(made_by, arrays["ref"])) else []
+    found = operations_in(INTEGERS / "random.npz")
+    for tag, arrays in found:
+        if made_by in arrays["sets"] and not tag.startswith(UNKNOWN[made_by]):
+            y = from_file(loaded, arrays, execution, SETS[made_by])
+            wrong += [tag] if different(y, arrays.get(made_by, arrays["ref"])) else []
     assert wrong == []
     assert len(found) >= 100
 
