@@ -102,14 +102,14 @@ def one(port, op, inputs, params=None, **attrs):
     holds(port, Graph(RECIPE, (node,)), inputs, arrays)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(PORTS, some.geometry())
 def test_conv2d(port, case):
     x, w, b, attrs = case
     one(port, "conv2d", [x], {"w": w, "b": b}, **attrs)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(PORTS, some.geometry(depthwise=True))
 def test_depthwise_conv2d(port, case):
     x, w, b, attrs = case
@@ -129,7 +129,7 @@ def test_batch_norm(port, x, data):
     one(port, "batch_norm", [x], {"gamma": gamma, "beta": beta, "mean": mean, "var": np.abs(var)}, eps=1e-3)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(PORTS, some.maps(), st.booleans(), st.booleans(), st.data())
 def test_convolution_batch_norm_and_activation_folded_or_not(port, x, folded, biased, data):
     C, K = x.shape[1], data.draw(st.integers(1, 4))
