@@ -163,12 +163,12 @@ def test_the_network_that_ships_reads_digits_that_it_never_saw():
 
 
 def test_the_network_that_ships_computes_what_pytorch_computed():
-    """PyTorch's float32 logits of all 1,797 scans lie within refnet's own float32 spread of refnet's."""
+    """PyTorch's float32 logits of every fourth of 1,797 scans lie within refnet's own float32 spread of refnet's."""
     from refnet.judge.measures.spread import spread
 
     data, net = digits(), load()
-    x = data.inputs()
-    assert np.abs(net(x) - data.logits).max() <= spread(net, x, "head.flatten")
+    x = data.inputs()[::4]
+    assert np.abs(net(x) - data.logits[::4]).max() <= spread(net, x, "head.flatten")
 
 
 def test_a_network_on_no_core_is_refused():

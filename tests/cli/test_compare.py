@@ -173,8 +173,9 @@ def test_weights_of_8_bits_are_accepted_where_they_are_declared(pack, tmp_path, 
 
 
 def test_a_port_that_stores_float16_is_told_once_how_to_say_so(pack, tensors, tmp_path, capsys):
-    short = {name: y.astype(np.float16).astype(np.float32) for name, y in tensors.items()}
-    status, found = compared(capsys, str(pack), dumped(tmp_path / "port", short))
+    first = list(tensors)[: list(tensors).index("block4.expand")]
+    short = {name: tensors[name].astype(np.float16).astype(np.float32) for name in first}
+    status, found = compared(capsys, str(pack), dumped(tmp_path / "port", short), "--partial")
     assert status == 1
     assert sum("--precision float16" in note for note in found["notes"]) == 1
     assert sum("before it is stored" in note for note in found["notes"]) == 1

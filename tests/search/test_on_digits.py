@@ -51,7 +51,8 @@ def test_the_proxy_is_a_share_that_is_better_than_chance():
     assert 0.2 < held_out_accuracy(graph) < 1
 
 
-def test_a_clock_of_this_machine_measures_what_it_lacks_and_keeps_it(tmp_path):
+def test_a_clock_of_this_machine_measures_what_it_lacks_and_keeps_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("refnet.search.latency._SECONDS", 0.0)
     graph, path = build(SMALLEST, size=(32, 32), classes=10), tmp_path / "here.json"
     clock = LayerClock(grown=lambda table, times: table.write(path))
     took = clock(graph)
