@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import strategies as some
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refnet import Graph, Node, Recipe, build, random_input, random_params
@@ -13,6 +13,11 @@ from refnet.graph import walk
 from refnet.judge.verdicts import judge
 from refnet.readings import fast, loops
 from refnet.readings.bounds import Precision, bound
+
+
+def drawn(*strategies, **named):
+    """Fifty random cases: two executions of simple rules are compared."""
+    return lambda test: settings(max_examples=50)(given(*strategies, **named)(test))
 
 
 def agree(op, arrays, params=None, attrs=None):
@@ -32,32 +37,32 @@ def agree(op, arrays, params=None, attrs=None):
         assert verdict.worst <= 1, f"{rules.__name__}: {verdict}"
 
 
-@given(some.geometry())
+@drawn(some.geometry())
 def test_conv2d(case):
     x, w, b, attrs = case
     agree("conv2d", [x], {"w": w, "b": b}, attrs)
 
 
-@given(some.geometry(depthwise=True))
+@drawn(some.geometry(depthwise=True))
 def test_depthwise_conv2d(case):
     x, w, b, attrs = case
     agree("depthwise_conv2d", [x], {"w": w, "b": b}, attrs)
 
 
-@given(some.groups())
+@drawn(some.groups())
 def test_grouped_conv2d(case):
     x, w, b, attrs = case
     agree("grouped_conv2d", [x], {"w": w, "b": b}, attrs)
 
 
-@given(some.maps(), st.data())
+@drawn(some.maps(), st.data())
 def test_pointwise_conv2d(x, data):
     K = data.draw(st.integers(1, 4))
     w = data.draw(some.arrays(K, x.shape[1], dtype=x.dtype))
     agree("pointwise_conv2d", [x], {"w": w, "b": data.draw(st.none() | some.arrays(K, dtype=x.dtype))})
 
 
-@given(some.maps(), st.data())
+@drawn(some.maps(), st.data())
 def test_batch_norm(x, data):
     gamma, beta, mean = (data.draw(some.arrays(x.shape[1], dtype=x.dtype)) for _ in range(3))
     var = np.abs(data.draw(some.arrays(x.shape[1], dtype=x.dtype)))
@@ -65,7 +70,7 @@ def test_batch_norm(x, data):
     agree("batch_norm", [x], params, {"eps": data.draw(st.sampled_from([1e-3, 1e-5]))})
 
 
-@given(some.maps(), some.SIDES, some.SIDES, st.sampled_from(["constant", "edge", "reflect", "symmetric", "wrap"]))
+@drawn(some.maps(), some.SIDES, some.SIDES, st.sampled_from(["constant", "edge", "reflect", "symmetric", "wrap"]))
 def test_pad(x, rows, columns, mode):
     if mode == "reflect":  # the mirror needs a second row
         rows, columns = (tuple(min(p, n - 1) for p in ps) for ps, n in ((rows, x.shape[2]), (columns, x.shape[3])))
@@ -89,17 +94,17 @@ def test_pad(x, rows, columns, mode):
         ("swish", {}),
     ],
 )
-@given(x=some.maps())
+@drawn(x=some.maps())
 def test_elementwise(op, attrs, x):
     agree(op, [x], attrs=attrs)
 
 
-@given(some.maps(), st.booleans(), st.data())
+@drawn(some.maps(), st.booleans(), st.data())
 def test_prelu(x, by_point, data):
     agree("prelu", [x], {"alpha": data.draw(some.arrays(*x.shape[1 : 4 if by_point else 2], dtype=x.dtype))})
 
 
-@given(some.maps(), st.integers(1, 3), st.data())
+@drawn(some.maps(), st.integers(1, 3), st.data())
 def test_concat(x, count, data):
     others = [data.draw(some.arrays(len(x), c + 1, *x.shape[2:], dtype=x.dtype)) for c in range(count)]
     agree("concat", [x, *others])
@@ -107,42 +112,42 @@ def test_concat(x, count, data):
 
 
 @pytest.mark.parametrize("op", ["avg_pool2d", "max_pool2d"])
-@given(case=some.windows())
+@drawn(case=some.windows())
 def test_pools(op, case):
     x, attrs = case
     agree(op, [x], attrs=attrs)
 
 
-@given(some.maps(), st.data())
+@drawn(some.maps(), st.data())
 def test_scale_and_add(x, data):
     agree("scale", [x, data.draw(some.arrays(*x.shape[:2], 1, 1, dtype=x.dtype))])
     agree("add", [x, data.draw(some.arrays(*x.shape, dtype=x.dtype))])
 
 
-@given(some.maps())
+@drawn(some.maps())
 def test_flatten(x):
     agree("flatten", [x])
 
 
-@given(some.maps(), some.PAIR, st.booleans())
+@drawn(some.maps(), some.PAIR, st.booleans())
 def test_resize_bilinear(x, factor, align_corners):
     size = tuple(side * f - (f > 1) for side, f in zip(x.shape[2:], factor, strict=True))
     agree("resize_bilinear", [x], attrs={"size": size, "align_corners": align_corners})
 
 
-@given(some.maps(), some.PAIR)
+@drawn(some.maps(), some.PAIR)
 def test_resize_legacy(x, factor):
     size = tuple(side * f - (f > 1) for side, f in zip(x.shape[2:], factor, strict=True))
     agree("resize_legacy", [x], attrs={"size": size})
 
 
-@given(some.maps(), st.tuples(st.integers(1, 19), st.integers(1, 19)), st.sampled_from(["corners", "centres", "none"]))
+@drawn(some.maps(), st.tuples(st.integers(1, 19), st.integers(1, 19)), st.sampled_from(["corners", "centres", "none"]))
 def test_resize_nearest(x, size, how):
     attrs = {"size": size, "align_corners": how == "corners", "half_pixel": how == "centres"}
     agree("resize_nearest", [x], attrs=attrs)
 
 
-@given(st.integers(1, 2), st.integers(1, 9), some.DTYPES, st.data())
+@drawn(st.integers(1, 2), st.integers(1, 9), some.DTYPES, st.data())
 def test_softmax(n, k, dtype, data):
     agree("softmax", [data.draw(some.arrays(n, k, dtype=dtype))])
 

@@ -98,7 +98,7 @@ def test_a_stride_beyond_a_small_map_is_taken():
     assert shapes(well_formed(graph))["n"] == (3, 1, 1)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(own_graphs())
 def test_shapes_are_those_of_the_arrays(made):
     graph, params = made

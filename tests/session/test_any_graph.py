@@ -15,7 +15,7 @@ from refnet.readings.bounds import Precision, bound
 from refnet.session import Session
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(own_graphs(), st.data())
 def test_every_tensor_of_any_graph_is_inside_its_bounds(made, data):
     graph, params = made
@@ -30,7 +30,7 @@ def test_every_tensor_of_any_graph_is_inside_its_bounds(made, data):
         assert judgement.verdict != "wrong", (name, judgement)  # so few elements may be 'suspect' by chance
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(own_graphs(outputs=3))
 def test_a_session_returns_every_output_by_name_in_order(made):
     graph, params = made

@@ -62,7 +62,7 @@ def block_ends(graph: Graph) -> list[str]:
     return list(last.values())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(graphs(), DTYPES, st.booleans(), st.data())
 def test_every_kept_tensor_is_inside_its_bounds(graph, dtype, folded, data):
     net = Network(graph, random_params(graph, dtype))
@@ -136,7 +136,7 @@ def recipe(x) -> Recipe:
     return Recipe("handmade", 1.0, x.shape[2:], 1, x.shape[1])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(
     geometry(depthwise=True),
     st.booleans(),
@@ -178,7 +178,7 @@ def test_blocks_of_any_geometry_in_tiles_of_any_height(
             assert judgement.verdict != "wrong", judgement  # so few elements may be 'suspect' by chance
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(geometry(), st.sampled_from([1, 100_000]), st.booleans())
 def test_dense_convolutions_of_any_geometry(case, tile, long):
     x, w, b, attrs = case
