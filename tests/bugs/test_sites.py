@@ -37,7 +37,7 @@ def reported(name, x=None, size=(48, 64), width=0.35):
     return {row["id"]: row for row in detectability_rows(detectability(net, x))}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["V1", "V2", "MnasNet A1", "V3 Small", "V3 Small, SAME", "LR-ASPP, paper"])
 def test_the_probe_shows_nearly_every_bug_at_nearly_every_place(family):
     model, width, size = FAMILIES[family]
     rows = reported(model, size=size, width=width).values()
@@ -82,10 +82,9 @@ def test_further_images_leave_the_first_as_they_are():
     np.testing.assert_array_equal(probe(graph, 5)[:3], probe(graph, 3))
 
 
-@pytest.mark.parametrize(("name", "width"), [("torchvision/mobilenet_v3_small", 0.35), ("timm/mobilenetv1_100", 0.25)])
-def test_reporting_on_a_batch_takes_less_memory_than_three_of_its_largest_tensor_and_the_params(name, width):
+def test_reporting_on_a_batch_takes_less_memory_than_three_of_its_largest_tensor_and_the_params():
     """The largest tensor in float64, as for writing a pack."""
-    graph = build(name, width=width, size=(128, 128), classes=10)
+    graph = build("timm/mobilenetv1_100", width=0.25, size=(128, 128), classes=10)
     net, x = Network(graph, random_params(graph)), probe(graph, 3)
     bar = 3 * 8 * len(x) * max(map(math.prod, shapes(graph).values()))
     detectability(net.at(32), probe(net.at(32).graph, 1))  # what is imported on the way is no tensor

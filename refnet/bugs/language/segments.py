@@ -202,11 +202,14 @@ class Segment:
             for name, far in loose.items()
             if name in change.given or (name.endswith((".w", ".b")) and far.any())
         }
-        nodes = [made for node in self.graph.nodes for made in change.nodes.get(node.name, (node,))]
+        graph = self.graph
+        if change.nodes:
+            nodes = (other for node in graph.nodes for other in change.nodes.get(node.name, (node,)))
+            graph = replace(graph, nodes=tuple(nodes))
         on_batch = {name: by for name, by in self.on_batch.items() if name not in change.params}
         return replace(
             self,
-            graph=replace(self.graph, nodes=tuple(nodes)),
+            graph=graph,
             params={**params, **{name: exact[name] for name in change.params}},
             given={**self.given, **{name: exact[name] for name in change.given}},
             slack={**self.slack, **slack} if slack else self.slack,

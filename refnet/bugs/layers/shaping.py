@@ -269,7 +269,7 @@ def resulting(
     try:
         for known in segment.graph.nodes:
             node = changed.get(known.name, known)
-            if known.name not in changed and not moved.keys() & set(node.inputs):
+            if known.name not in changed and moved.keys().isdisjoint(node.inputs):
                 continue
             if node.inputs[0] in moved and is_global(node, segment.sizes.get(node.inputs[0], ())):
                 node = replace(node, attrs={**node.attrs, "kernel": moved[node.inputs[0]][1:]})
