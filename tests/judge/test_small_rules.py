@@ -32,6 +32,7 @@ from refnet.judge.measures import yardstick
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.judge.verdicts import Judgement
 from refnet.readings.bounds import Bound, Precision
+from refnet.report.mistakes.bugs import of_port
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(32, 32), classes=10)
 NET = Network(GRAPH, random_params(GRAPH))
@@ -174,6 +175,22 @@ def test_variances_of_zero_under_an_eps_that_is_left_out_are_told():
         broken = TRACE | {name: (x - scale[2]) * scale[0] + scale[1]}
     (cause,) = judge_tensors(REFERENCE, broken).causes[name]
     assert cause.ids == ("bn-root", "bn-eps")
+
+
+def test_a_channel_without_variance_is_divided_by_zero_where_eps_is_left_out():
+    """As of a channel that died in training: all others are right with another eps."""
+    name = "block3.expand.bn"
+    node = REFERENCE.graph[name]
+    params = {**NET.params, f"{name}.var": np.where(np.arange(len(NET.params[f"{name}.var"])) == 4, 0, 1)}
+    params[f"{name}.var"] = params[f"{name}.var"].astype(np.float32)
+    trace = Network(GRAPH, params).trace(X)
+    x, (gamma, beta, mean, var) = trace[node.inputs[0]], (params[f"{name}.{slot}"] for slot in node.params)
+    with np.errstate(all="ignore"):
+        scale = np.stack([gamma / np.sqrt(var), beta, mean]).reshape(3, -1, 1, 1).astype(np.float32)
+        broken = trace | {name: ((x - scale[2]) * scale[0] + scale[1]).astype(np.float32)}
+    (cause,) = judge_tensors(Reference.of(GRAPH, params, {SOURCE: X, **trace}), broken).causes[name]
+    assert cause.ids == ("bn-root", "bn-eps")
+    assert of_port(cause.mistakes[0]).startswith("the variance is zero in channel 4 of")
 
 
 def test_elements_that_are_no_numbers_of_no_pattern_have_no_cause():

@@ -288,7 +288,7 @@ def bn_limited(segment: Segment) -> Iterator[Change]:
 
 
 def bn_root(segment: Segment) -> Iterator[Change]:
-    """the root of a number below zero in batch norm.
+    """the root of a number below zero in batch norm, or a division by zero.
 
     The variance of some channels has its sign changed, or one of their arrays holds what is no number.
     """

@@ -149,11 +149,16 @@ def _rootless(segment: Segment, infinite: npt.NDArray[np.bool_], precision: Prec
     for change in bn_root(segment):
         if fits(around, precision):
             yield Cause((change.of("bn-root"),), Judgement("nonfinite"))
+        ((name, _),) = change.params.items()
+        var = segment.params[name]
+        zero = not var[[*change.facts["channels"]]].any()
+        finite = replace(segment, params={**segment.params, name: np.where(var == 0, 1, var)}) if zero else segment
         for other in BUGS["bn-eps"].changes(segment):  # one that is left out is missed where a variance is zero
-            beside = segment.changed(other)
+            beside = finite.changed(other)
             around = replace(beside, candidate=np.where(infinite, beside.result, np.asarray(segment.candidate)))
             if fits(around, precision):
-                yield Cause((change.of("bn-root"), other.of("bn-eps")), Judgement("nonfinite"))
+                root = replace(change, form="zero") if zero else change
+                yield Cause((root.of("bn-root"), other.of("bn-eps")), Judgement("nonfinite"))
 
 
 def _unset(segment: Segment, infinite: npt.NDArray[np.bool_], precision: Precision) -> Iterator[Cause]:

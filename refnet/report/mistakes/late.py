@@ -112,10 +112,9 @@ LATE_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "most": "variances above {limit:g} are taken for {limit:g}",
     },
     "bn-root": {
-        "nan": "{channels} of {of} are no numbers: their variance is below zero, so that it has no root, or one "
-        "of their arrays holds what is no number",
-        "infinite": "{channels} of {of} are infinite: their variance and eps are zero, or one of their arrays "
-        "holds what is infinite",
+        "nan": "no numbers are in {channels} of {of}: the variance is below zero there, or an array holds such",
+        "infinite": "{channels} of {of} overflow: the variance and eps are zero there, or an array holds infinity",
+        "zero": "the variance is zero in {channels} of {of}, and is divided by",
     },
     "kernel-cut": {
         **{
