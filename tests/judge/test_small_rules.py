@@ -181,8 +181,9 @@ def test_a_channel_without_variance_is_divided_by_zero_where_eps_is_left_out():
     """As of a channel that died in training: all others are right with another eps."""
     name = "block3.expand.bn"
     node = REFERENCE.graph[name]
-    params = {**NET.params, f"{name}.var": np.where(np.arange(len(NET.params[f"{name}.var"])) == 4, 0, 1)}
-    params[f"{name}.var"] = params[f"{name}.var"].astype(np.float32)
+    params = {key: array.copy() for key, array in NET.params.items()}
+    for key in (f"{node.inputs[0]}.w", f"{name}.mean", f"{name}.var"):
+        params[key][4] = 0
     trace = Network(GRAPH, params).trace(X)
     x, (gamma, beta, mean, var) = trace[node.inputs[0]], (params[f"{name}.{slot}"] for slot in node.params)
     with np.errstate(all="ignore"):
