@@ -79,11 +79,11 @@ def picture():
     return KERNELS["float-bicubic"].resize(coarse, (150, 210)).clip(0, 255).astype(np.uint8)
 
 
-def resized(change, kernel=None, image=None):
+def resized(change, kernel=None, image=None, size=(64, 64)):
     """What is said of a port that makes its input of a picture in another way."""
-    net, own = network(V2, (64, 64))
-    x = prepare(picture(), own, (64, 64))
-    fed = prepare(picture(), change(own), (64, 64), kernel)
+    net, own = network(V2, size)
+    x = prepare(picture(), own, size)
+    fed = prepare(picture(), change(own), size, kernel)
     segment = cut(Parts(net.graph), net.params, "stem.conv", {SOURCE: x, **net.trace(fed)})
     causes = diagnose(replace(segment, image=picture() if image is None else image), FLOAT32)
     return [cause_sentence(cause) for cause in causes]

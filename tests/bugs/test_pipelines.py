@@ -16,6 +16,7 @@ from refnet.graph import SOURCE
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.report.comparison import cause_sentence
 
+SMALL = (24, 24)
 PIPELINES = {
     "opencv-bilinear": (
         lambda p: p[:, ::-1] / 255,
@@ -92,8 +93,8 @@ def test_a_kernel_of_floats_may_round_where_it_reads():
 
 
 def test_without_the_picture_nothing_is_resized():
-    net, own = network(V2, (64, 64))
-    x = prepare(picture(), own, (64, 64))
+    net, own = network(V2, SMALL)
+    x = prepare(picture(), own, SMALL)
     segment = cut(Parts(net.graph), net.params, "stem.conv", {SOURCE: x, **net.trace(x)})
     assert segment.image is None
-    assert resized(lambda own: replace(own, resize=None), image=np.zeros_like(picture())) == []
+    assert resized(lambda own: replace(own, resize=None), image=np.zeros_like(picture()), size=SMALL) == []
