@@ -190,9 +190,9 @@ class Replays:
 
     def _seconds(self, node: Node, read: Sequence[Array | None]) -> float:
         """How long a node takes, by what it took, or its operation, or all of them, where nothing was changed."""
-        own, size, took = self._took.get(node.name, (None, 0, 0.0))
-        if own is node and size == _size(read):
-            return took
+        own, size, took = self._took.get(node.name, (None, 1, 0.0))
+        if own is node:  # as much longer as it reads more
+            return took * _size(read) / size
         some = [self._pace[node.op]] if node.op in self._pace else [*self._pace.values()]
         seconds, done = map(sum, zip(*some, strict=True))
         return float(_work(node, read) * seconds / done)
