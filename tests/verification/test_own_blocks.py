@@ -15,6 +15,7 @@ from refnet.cli import main
 from refnet.files.schemes import entries
 from refnet.files.write import write_weights
 from refnet.networks.build import build, build_planned, find
+from refnet.networks.dialects import MODELS
 from refnet.networks.plan import Plan, PlannedBlock, plan
 from refnet.networks.rewrite import fold_batch_norm
 from refnet.verification.verify import verify
@@ -116,6 +117,17 @@ def test_why_arrays_are_no_known_network_is_said_by_layers(tmp_path, case, fold)
         load(saved(tmp_path / "port.npz", graph, params))
     said = str(refused.value).rpartition(" x1, but ")[2].split("; ")
     assert {each.partition(": ")[0] for each in said} == layers
+
+
+def test_a_narrow_network_with_a_block_more_is_said_to_be_no_other_network(tmp_path):
+    """Its names are few in other networks, and its shapes are none of its own network at width 1."""
+    model, edit, _ = CASES["a block more"]
+    graph = build_planned(model, 0.35, 10, edit(plan(find(model), 0.35)))
+    with pytest.raises(FormatError) as refused:
+        load(saved(tmp_path / "port.npz", graph, random_params(graph)))
+    said = str(refused.value)
+    assert {name for name in MODELS if re.search(rf"{re.escape(name)}(?![\w@])", said)} == {model}
+    assert "compared at width 0.35" in said
 
 
 @pytest.mark.parametrize("case", ["an expansion where the factor is 1", "a block less", "no squeeze-and-excite"])

@@ -37,12 +37,14 @@ def refusal(arrays: Arrays, model: str | None, width: float | None, own: Callabl
     ----------
     own : from a vendor's name to the file's
     """
-    said = objection(arrays, model, width, own)
+    layout = with_own_blocks(arrays, model, width)
+    # Where some blocks are all that differs, both halves of the sentence are about that network.
+    of = (model, width) if layout is None else (layout.graph.recipe.model, layout.graph.recipe.width)
+    said = objection(arrays, *of, own)
     if not said:
-        first, near = own(next(iter(arrays))), _nearest(arrays, model, width, own)
+        first, near = own(next(iter(arrays))), _nearest(arrays, *of, own)
         said = f"no weight has a name and shape of {model or 'a network that refnet knows'}; the first is {first!r}"
         said = f"{said}; {near}" if near else said
-    layout = with_own_blocks(arrays, model, width)
     if layout is None:
         return said
     recipe, found = layout.graph.recipe, [each for each in changes(layout) if _is_of_layers(each)]
