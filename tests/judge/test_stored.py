@@ -236,7 +236,7 @@ def test_a_cast_behind_half_a_step_is_told(made):
     assert "adding half a step and cutting off toward zero, which is wrong below zero" in of_port(pattern.mistake)
 
 
-@pytest.mark.parametrize(("whole", "manner"), [(np.floor, "down"), (np.ceil, "up"), (np.trunc, "toward zero")])
+@pytest.mark.parametrize(("whole", "manner"), [(np.ceil, "up"), (np.trunc, "toward zero")])
 def test_integers_that_are_not_rounded_to_the_nearest_are_said_in_one_sentence(made, whole, manner):
     net, x, path = made
     dump, scales = integers(net, x, whole=whole)
