@@ -173,6 +173,21 @@ def test_every_second_channel_is_told_by_its_step():
     assert features(wide, port) == {"channel-step": {"first": 1, "step": 2, "of": 12}}
 
 
+def test_every_eighth_channel_is_told_though_some_of_them_are_right_by_chance():
+    wide = noise(2, 96, 3, 4)
+    port = wide.copy()
+    off = [index for index in range(7, 96, 8) if index not in (23, 55)]
+    port[:, off] += noise(2, len(off), 3, 4, seed=1)
+    assert features(wide, port) == {"channel-step": {"first": 7, "step": 8, "of": 96}}
+
+
+def test_a_few_channels_of_many_that_a_step_would_reach_are_told_by_none():
+    wide = noise(2, 96, 3, 4)
+    port = wide.copy()
+    port[:, [7, 23, 31, 71]] += noise(2, 4, 3, 4, seed=1)
+    assert "channel-step" not in features(wide, port)
+
+
 def test_a_map_of_four_rows_is_all_border():
     port = spoiled(np.s_[:, :, 0])
     assert "border" in features(Y[:, :, :5], port[:, :, :5])

@@ -53,12 +53,20 @@ def _channels(beyond: Array) -> Feature | None:
     if not len(channels):
         return None
     first, last = int(channels[0]), int(channels[-1])
-    steps = np.diff(channels)
-    if len(channels) > _FEW and steps[0] > 1 and (steps == steps[0]).all():
-        return Feature("channel-step", {"first": first, "step": int(steps[0]), "of": count})
+    if (step := _step(channels, count)) > 1:
+        return Feature("channel-step", {"first": first, "step": step, "of": count})
     run = beyond[:, first : last + 1]
     by_chance = float(1 - run.mean()) ** (beyond.size - run.size)  # that no element is off in the other channels
     some = run.shape[1] < _NEARLY * count  # else the others are right by chance: nothing reaches them
     if some and by_chance < _CHANCE and len(channels) > RUN * run.shape[1]:  # one may be right by chance
         return Feature("channel-run", {"first": first, "last": last, "of": count})
     return None
+
+
+def _step(channels: Array, count: int) -> int:
+    """How far apart the channels lie that are off, some of which may be right by chance; 1 where they lie anywhere."""
+    steps = np.diff(channels)
+    step = int(np.gcd.reduce(steps))
+    most = len(range(int(channels[0]), count, max(step, 1)))
+    regular = bool((steps == step).all()) or (len(channels) > RUN * most and step ** (1.0 - len(channels)) < _CHANCE)
+    return step if len(channels) > _FEW and regular else 1
