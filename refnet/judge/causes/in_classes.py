@@ -69,17 +69,13 @@ def _is_of_arrays(change: Change, segment: Segment) -> bool:
     """Whether a change is one of a node's arrays, as large as they are, and of nothing else."""
     others = (change.nodes, change.given, change.view, change.precision, change.shape)
     return not any(others) and all(
-        name.rpartition(".")[0] == change.node and np.shape(_exact(change.params[name])) == segment.params[name].shape
-        for name in change.params
+        name.rpartition(".")[0] == change.node and Expected.of(made).value.shape == segment.params[name].shape
+        for name, made in change.params.items()
     )
 
 
 def _mixed(own: Array, made: Array | Expected, classes: npt.NDArray[np.intp]) -> Array:
     """A classifier's array, changed in some classes."""
     mixed = own.astype(np.float64)
-    mixed[classes] = _exact(made)[classes]
+    mixed[classes] = Expected.of(made).value[classes]
     return mixed
-
-
-def _exact(made: Array | Expected) -> Array:
-    return made.value if isinstance(made, Expected) else made
