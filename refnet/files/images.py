@@ -22,7 +22,17 @@ from refnet.files.containers.atomic import atomic_file
 from refnet.files.resample import import_pillow, resized
 from refnet.networks.preprocessing import Preprocessing
 
-__all__ = ["cover", "cut_before", "decodings", "prepare", "prepare_mask", "read_image", "read_mask", "shape_to_crop"]
+__all__ = [
+    "cover",
+    "cut_before",
+    "decodings",
+    "prepare",
+    "prepare_mask",
+    "read_image",
+    "read_mask",
+    "shape_to_crop",
+    "tightest",
+]
 
 # Not all that Pillow knows: reading EPS runs an interpreter, and a damaged TIFF makes its library write to stderr.
 _KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")
@@ -241,10 +251,15 @@ def shape_to_crop(shape: tuple[int, ...], preprocessing: Preprocessing, size: tu
 
 def cut_before(image: NDArray[Any], size: tuple[int, int], of: tuple[int, int] = (1, 1)) -> NDArray[Any]:
     """The middle of a picture in the proportions of the input: all that fits, or crop / side of that."""
-    (side, crop), (n, to) = of, min(zip(image.shape[:2], size, strict=True), key=lambda each: each[0] / each[1])
+    (side, crop), (n, to) = of, tightest(image.shape[:2], size)
     H, W = (max(1, each * n * crop // (to * side)) for each in size)
     top, left = (image.shape[0] - H) // 2, (image.shape[1] - W) // 2
     return image[top : top + H, left : left + W]
+
+
+def tightest(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int]:
+    """Of height and width of a picture, and of the input, those that tell how much fits in its proportions."""
+    return min(zip(shape, size, strict=True), key=lambda each: each[0] / each[1])
 
 
 def _cut_off(shape: tuple[int, ...], fraction: tuple[int, int]) -> tuple[int, int]:

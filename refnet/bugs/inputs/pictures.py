@@ -18,7 +18,7 @@ from refnet.bugs.inputs.letterbox import boxes
 from refnet.bugs.inputs.pixels import fed
 from refnet.bugs.language.changes import Change
 from refnet.bugs.language.segments import Segment
-from refnet.files.images import JPEG_PARTS, cut_before, prepare, shape_to_crop
+from refnet.files.images import JPEG_PARTS, cut_before, prepare, shape_to_crop, tightest
 from refnet.files.resample import KERNELS, is_a_size
 from refnet.graph import SOURCE
 from refnet.networks.preprocessing import Preprocessing
@@ -78,7 +78,7 @@ def cut_rules(own: Preprocessing, sides: tuple[int, int], size: tuple[int, int])
 
     Of all that fits, of the part that a resize leaves, or of some whole times the input's pixels.
     """
-    side, to = min(zip(sides, size, strict=True), key=lambda each: each[0] / each[1])
+    side, to = tightest(sides, size)
     parts = [(1, 1), own.resize or (1, 1), *((side, times * to) for times in (1, *TIMES_SMALLER) if times * to < side)]
     for part in dict.fromkeys(parts):
         for kernel in (own.interpolation, *(name for name in KERNELS if name != own.interpolation)):
