@@ -270,7 +270,7 @@ def run(
     params = {name: np.asarray(segment.params[name], dtype) for name in segment.graph.params()}
     given = {name: np.asarray(array, dtype) for name, array in segment.given.items()}
     y: Array
-    if moments is None or not segment.on_batch:
+    if moments is None:
         y = interpret(segment.graph, rules, params, given)
     else:
         y = _on_batch(segment, rules, params, given, moments)

@@ -237,14 +237,15 @@ class Diagnosis:
             found = list(fitting(coarse))
         yield found
         several = len(self.segment.units) > 1  # of these what few ports have is in all sooner than in one
-        if several or self._makes_factors:
+        rounded = several or self._makes_factors  # where what is multiplied is made, too
+        if rounded:
             yield self._formats(ways, told())
         yield fitting([*ways.singles([_FUNCTION]), *ways.everywhere([_FUNCTION])])
         eps = (way for kinds in (False, True) for way in ways.solved(KNOBS[0], kinds=kinds))
         every = [bug for bug in (*EXACT, *SHARED) if bug not in once]
         yield fitting([*ways.everywhere(every), *ways.of_kinds(EXACT), *ways.of_kinds(SHARED, kinds=_WRITTEN), *eps])
         yield fitting([*ways.everywhere(LOOSE), *ways.of_kinds(LOOSE)])
-        if several or self._makes_factors:
+        if rounded:
             yield self._formats(ways)
         yield accepted.beside(told())
         if several:

@@ -64,7 +64,7 @@ class Replays:
         self._arrays: dict[int, tuple[Array, Array]] = {}  # by identity, with what keeps that alive
         self._values: dict[str, Array] = {}
         self._pace: dict[str, tuple[float, float]] = {}  # by operation, seconds that it took, and its work
-        self._took: dict[str, tuple[Node, int, float]] = {}  # by name, a node, how much it read, and its seconds
+        self._took: dict[str, tuple[Node, float]] = {}  # by name, a node and its seconds for each element that it read
         self._read: dict[str, tuple[Node, list[str], list[Array]]] = {}  # by node, its params
         for node in segment.graph.nodes:
             keys = _keys(node)
@@ -186,13 +186,13 @@ class Replays:
         """Keeps how long a node took where nothing was changed."""
         seconds, done = self._pace.get(node.op, (0.0, 0.0))
         self._pace[node.op] = seconds + took, done + _work(node, read)
-        self._took[node.name] = node, _size(read), took
+        self._took[node.name] = node, took / _size(read)
 
     def _seconds(self, node: Node, read: Sequence[Array | None]) -> float:
         """How long a node takes, by what it took, or its operation, or all of them, where nothing was changed."""
-        own, size, took = self._took.get(node.name, (None, 1, 0.0))
-        if own is node:  # as much longer as it reads more
-            return took * _size(read) / size
+        own, each = self._took.get(node.name, (None, 0.0))
+        if own is node:
+            return each * _size(read)
         some = [self._pace[node.op]] if node.op in self._pace else [*self._pace.values()]
         seconds, done = map(sum, zip(*some, strict=True))
         return float(_work(node, read) * seconds / done)
