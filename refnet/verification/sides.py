@@ -22,6 +22,7 @@ from refnet.files.containers import Contents, is_folder
 from refnet.graph import Graph, Node
 from refnet.networks.resize import resize
 from refnet.pack.pack import read_pack
+from refnet.verification.renumbered import blocks_renumbered
 from refnet.verification.roundings import on_grid
 from refnet.verification.structure import is_worked_out, structure_differences, worked_ahead
 
@@ -214,8 +215,9 @@ def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None, output
     Where a file cannot tell which of several networks it is, the other one decides; a file that holds arrays alone
     is taken at the size of one that tells its structure. Of two such files neither holds the softmax at an end.
     Where either is a network of its own, or goes on as one, the second file's nodes are called after those of the
-    first, by their place; also where each has layers that the other lacks by name, if fewer then differ. Both end
-    at the tensors `output`, called as in either file or as refnet calls them, if any are given.
+    first, by their place; also where each has layers that the other lacks by name, if fewer then differ. Where one has
+    fewer blocks, weights tell which of the other's these are, and they have the numbers of those. Both end at the
+    tensors `output`, called as in either file or as refnet calls them, if any are given.
     """
     one, other, choices = _settled(one, other, size)
     if not (_tells(one) or _tells(other)):
@@ -225,6 +227,7 @@ def pair(one: Checkpoint, other: Checkpoint, *, size: Size | None = None, output
     elif _lacks(one, other) and _lacks(other, one):
         namings = [(one, other), _named_alike(one, other)]
         one, other = min(namings, key=lambda each: len(structure_differences(*each)))
+    one, other = _numbered_alike(one, other)
     if output:
         ends = [one.names.get(name, other.names.get(name, name)) for name in output]
         one, other = one.returning(ends), other.returning(ends)
@@ -277,16 +280,33 @@ def _named_alike(one: Checkpoint, other: Checkpoint) -> tuple[Checkpoint, Checkp
     if one.graph.by_name.keys() == other.graph.by_name.keys():
         return one, other
     named = named_after(one.graph, other.graph)
+    return one, _called(other, named.names, named.graph)
+
+
+def _numbered_alike(one: Checkpoint, other: Checkpoint) -> tuple[Checkpoint, Checkpoint]:
+    """Where one file has fewer blocks, these with the numbers of those of the other that they are."""
+    names, other_names = blocks_renumbered(one, other), blocks_renumbered(other, one)
+    return (
+        _called(one, names, one.graph.renamed(names)) if names else one,
+        _called(other, other_names, other.graph.renamed(other_names)) if other_names else other,
+    )
+
+
+def _called(file: Checkpoint, names: Mapping[str, str], graph: Graph) -> Checkpoint:
+    """A file with other names for its nodes: its graph has them already."""
     moved = {
-        f"{node.name}.{slot}": f"{named.names[node.name]}.{slot}" for node in other.graph.nodes for slot in node.params
+        f"{node.name}.{slot}": f"{names.get(node.name, node.name)}.{slot}"
+        for node in file.graph.nodes
+        for slot in node.params
     }
-    return one, replace(
-        other,
-        graph=named.graph,
-        params={moved[name]: array for name, array in other.params.items()},
-        stored={moved[name]: dtype for name, dtype in other.stored.items()},
-        keys={moved[name]: key for name, key in other.keys.items()},
-        names={own: named.names.get(name, name) for own, name in other.names.items()},
+    return replace(
+        file,
+        graph=graph,
+        params={moved.get(name, name): array for name, array in file.params.items()},
+        stored={moved.get(name, name): dtype for name, dtype in file.stored.items()},
+        keys={moved.get(name, name): key for name, key in file.keys.items()},
+        misfits={moved.get(name, name): words for name, words in file.misfits.items()},
+        names={own: names.get(name, name) for own, name in file.names.items()},
     )
 
 

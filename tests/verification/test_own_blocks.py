@@ -160,6 +160,20 @@ def moved_up(params: dict[str, np.ndarray], gone: int) -> dict[str, np.ndarray]:
     return made
 
 
+@pytest.mark.parametrize(("model", "gone", "fold"), [(V2, 8, False), (V3, 10, True)])
+def test_which_of_equal_blocks_is_missing_is_told_by_the_weights_of_the_others(tmp_path, model, gone, fold):
+    known = build(model, width=1.0 if model == V3 else 0.35, classes=10)
+    less = build_planned(model, known.recipe.width, 10, without(gone)(plan(find(model), known.recipe.width)))
+    params = random_params(known)
+    held = moved_up(params, gone)
+    if fold:
+        less, held = fold_batch_norm(less, held)
+    pair = saved(tmp_path / "known.npz", known, params), saved(tmp_path / "port.npz", less, held)
+    found = verify(*pair, size=(32, 32))
+    assert {one.node.partition(".")[0] for one in found.structure} == {f"block{gone}"}
+    assert {(value.name.partition(".")[0], value.kind) for value in found.faults} == {(f"block{gone}", "missing")}
+
+
 def test_two_files_with_the_same_blocks_of_their_own_are_the_same_network(tmp_path, capsys):
     graph = changed(V2, having(1, expand=True))
     params = random_params(graph)
