@@ -125,7 +125,7 @@ class Ways:
         self.looked: list[Way] = []
         self._seen: set[tuple[str, str, str]] = set()
         self._slow: list[tuple[Mistake, Extent, Segment]] = []
-        self._by_place: dict[tuple[str, bool], dict[str, dict[str, Change]]] = {}
+        self._known: dict[tuple[str, bool], tuple[Change, ...]] = {}
         self.counts = self._counted()
         budget.expect(sum(self.counts.values()))
 
@@ -134,35 +134,41 @@ class Ways:
         found = set[tuple[str, str, str]]()
         for bug in (*EXACT, *LOOSE):
             self.budget.check()
-            changes = (change for change in bug.changes(self.segment) if change.shape is None)
-            found |= {(bug.id, change.form, change.node) for change in changes}
+            found |= {(bug.id, change.form, change.node) for change in self._alone(bug)}
         return Counter(node for *_, node in found)
+
+    def _changes(self, bug: Bug) -> tuple[Change, ...]:
+        """Those of a bug, made once; but again where they hold what follows from whole maps."""
+        known = self._known.get((bug.id, bug.rare))
+        if known is None:
+            known = tuple(bug.changes(self.segment, joint=True))
+            if not any(change.fed for change in known):
+                self._known[bug.id, bug.rare] = known
+        return known
+
+    def _alone(self, bug: Bug) -> Iterator[Change]:
+        """Those that can be made by themselves, and keep the shape."""
+        return (change for change in self._changes(bug) if change.shape is None and not change.joint)
 
     def singles(self, bugs: Iterable[Bug], at: Collection[str] = ()) -> Iterator[Way]:
         """Every change at one place; once `at` holds any, at those alone."""
         for bug in bugs:
-            segment, every = self.segment.asked(at) if at else self.segment, list[Change]()
-            for change in bug.changes(segment, joint=True):
-                every.append(change)
-                if change.shape is None and not change.joint and (not at or change.node in at):
+            for change in self._alone(bug):
+                if not at or change.node in at:
                     yield from self.at_one(bug, change)
-            if segment is self.segment:  # then these are all that there are
-                self._keep(bug, by_place(every))
 
     def ends(self, groups: Collection[str] = _ENDS) -> Iterator[Way]:
         """What is wrong with the input, or with how the result is laid out; or what some modules of bugs are about."""
         for bug in EXACT:
-            for change in bug.changes(self.segment) if bug.group in groups else ():
-                if change.shape is None:
-                    yield from self.at_one(bug, change)
+            for change in self._alone(bug) if bug.group in groups else ():
+                yield from self.at_one(bug, change)
 
     def foremost(self, at: Collection[str]) -> Iterator[Way]:
         """Changes at one place, the first by what they could explain of the error; once `at` holds any, all at those.
 
         As far as that is known to first order; of what is alike in the order of bugs. Not of the input.
         """
-        own = [(bug, change) for bug in EXACT if bug.group not in _ENDS for change in bug.changes(self.segment)]
-        own = [(bug, change) for bug, change in own if change.shape is None]
+        own = [(bug, change) for bug in EXACT if bug.group not in _ENDS for change in self._alone(bug)]
         last = self.segment.graph.nodes[-1]
         end = last.inputs[0] if self.lens is not as_it_is and last.op == "softmax" else last.name
         shares = first_order(self.runs, [change for _, change in own], self.target - self.honest, end)
@@ -191,14 +197,8 @@ class Ways:
                     yield from self.at_scopes(bug, form, changes, those)
 
     def placed(self, bug: Bug) -> dict[str, dict[str, Change]]:
-        """The changes of a bug by form and place, made once; but again those that hold what follows from whole maps."""
-        known = self._by_place.get((bug.id, bug.rare))
-        return self._keep(bug, changes_by_place(bug, self.segment)) if known is None else known
-
-    def _keep(self, bug: Bug, found: dict[str, dict[str, Change]]) -> dict[str, dict[str, Change]]:
-        if not any(change.fed for changes in found.values() for change in changes.values()):
-            self._by_place[bug.id, bug.rare] = found
-        return found
+        """The changes of a bug by form and place."""
+        return by_place(self._changes(bug))
 
     def solved(self, knob: Knob, *, kinds: bool = False) -> Iterator[Way]:
         """Another number in all nodes that have it and in the last of them, or in those of each kind, solved for."""
