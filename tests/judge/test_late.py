@@ -359,18 +359,12 @@ SHARED = {
         "hard_sigmoid": lambda x: (0.2 * x + 0.5).clip(0, 1),
         "hard_swish": lambda x: x * (0.2 * x + 0.5).clip(0, 1),
     },
-    ("hsigmoid-shared", "true"): {
-        "hard_sigmoid": lambda x: 0.5 + 0.5 * np.tanh(x / 2),
-        "hard_swish": swish,
-    },
     ("act-exchanged", "all"): {
         "relu": lambda x: x * (x + 3).clip(0, 6) / 6,
         "hard_swish": lambda x: x.clip(0),
     },
     ("act-throughout", "swish"): dict.fromkeys(("relu", "hard_swish"), swish),
     ("act-throughout", "gelu hard_swish"): {"hard_swish": gelu},
-    ("act-throughout", "mish"): dict.fromkeys(("relu", "hard_swish"), mish),
-    ("act-throughout", "softplus"): dict.fromkeys(("relu", "hard_swish"), lambda x: np.logaddexp(0, x)),
     ("gate-throughout", "tanh"): {"hard_sigmoid": np.tanh},
     ("act-swap", "relu"): {"hard_swish": lambda x: x.clip(0)},
     ("act-throughout", "leaky 0.1"): dict.fromkeys(("relu", "hard_swish"), lambda x: np.maximum(x, 0.1 * x)),

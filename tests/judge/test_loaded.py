@@ -56,7 +56,6 @@ def said(kind, port, *dumped):
     ("of", "words"),
     [
         ({4: 3}, "block 4 has the weights of block 3"),
-        ({7: 11}, "block 7 has the weights of block 11"),
         ({8: 10, 10: 8}, "blocks 8 and 10 have each other's weights"),
         (
             {8: 7, 9: 8, 10: 9, 11: 10},

@@ -71,8 +71,10 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("other", "first"), [("whole", True), ("folded", False)])
-@pytest.mark.parametrize("what", REFUSED)
+@pytest.mark.parametrize(
+    ("what", "other", "first"),
+    [*((what, "whole", True) for what in REFUSED), ("a gamma gone", "folded", False)],
+)
 def test_what_strict_loading_refuses_is_one_finding_beside_another_file(what, other, first, opened, tmp_path):
     made, name, kind = REFUSED[what]
     path = written(tmp_path / "refused.safetensors", made)
