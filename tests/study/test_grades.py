@@ -22,7 +22,7 @@ from refnet.study.subjects import Computed, Folded
 
 NAMED = 0.8  # the bar: of wrong answers, how many get their mistake named
 # Of every how many wrong answers the mistake is looked for; of fewer in exercises where that takes long.
-SEARCHED = 3
+SEARCHED = 5
 LONG = {
     "hard_sigmoid": 4,
     "hard_swish": 4,

@@ -187,11 +187,11 @@ class Segment:
 
         So does how far they may be off. Of a change that also changes the shape of params nothing is made.
         """
-        params, kept = dict(self.params), dict[str, Array]()
+        params, kept = dict[str, Array](), dict[str, Array]()
         for name, new in change.nodes.items():
             moved = {f"{node.name}.{slot}": f"{name}.{slot}" for node in new for slot in node.params}
-            moved = {key: old for key, old in moved.items() if old in params and key not in params}
-            params |= {key: params[old] for key, old in moved.items()}
+            moved = {key: old for key, old in moved.items() if old in self.params and key not in self.params}
+            params |= {key: self.params[old] for key, old in moved.items()}
             kept |= {key: self.slack[old] for key, old in moved.items() if old in self.slack}
         made = {**change.params, **change.given}  # which makes what is deferred once
         exact = {name: each.value if isinstance(each, Expected) else each for name, each in made.items()}
@@ -207,10 +207,11 @@ class Segment:
             nodes = (other for node in graph.nodes for other in change.nodes.get(node.name, (node,)))
             graph = replace(graph, nodes=tuple(nodes))
         on_batch = {name: by for name, by in self.on_batch.items() if name not in change.params}
+        own = {name: exact[name] for name in change.params}
         return replace(
             self,
             graph=graph,
-            params={**params, **{name: exact[name] for name in change.params}},
+            params={**self.params, **params, **own} if params or own else self.params,
             given={**self.given, **{name: exact[name] for name in change.given}},
             slack={**self.slack, **slack} if slack else self.slack,
             view=_then(self.view, change.view),

@@ -66,7 +66,7 @@ class SearchBudget:
         self._end = self._last = self._begun + seconds  # of the search, and of what follows it
         self._asked, self._said = math.inf, 0.0  # when it was asked last, and how long the step was to take
         # By how much two steps took longer than was said, at most: a machine may stand still once.
-        self._longer: tuple[float, ...] = (0.0, 0.0)
+        self._longer = (0.0, 0.0)
         self.looked = self.ways = self.unseen = 0
         self.ended = "all"
 
@@ -133,11 +133,13 @@ class SearchBudget:
         return self._is_over(0.0)
 
     def _is_over(self, seconds: float) -> bool:
-        now = time.monotonic()
-        self._longer = tuple(sorted((*self._longer, now - self._asked - self._said))[-2:])
-        self._asked, self._said = now, seconds
-        if self.ended == "all" and now + seconds + self._longer[0] > self._end:
-            self.ended = "time"
+        if self._end < math.inf:
+            now = time.monotonic()
+            if (longer := now - self._asked - self._said) > self._longer[0]:
+                self._longer = min(self._longer[1], longer), max(self._longer[1], longer)
+            self._asked, self._said = now, seconds
+            if self.ended == "all" and now + seconds + self._longer[0] > self._end:
+                self.ended = "time"
         return self.ended != "all"
 
     @property

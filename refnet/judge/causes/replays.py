@@ -100,7 +100,8 @@ class Replays:
     def _is_same(self, node: Node, changed: Segment) -> bool:
         """Whether a node of a changed segment is one of the unchanged segment, with the same params."""
         own, keys, arrays = self._read.get(node.name, (None, [], []))
-        return own is node and all(map(is_, map(changed.params.get, keys), arrays))
+        unchanged = changed.params is self.segment.params
+        return own is node and (unchanged or all(map(is_, map(changed.params.get, keys), arrays)))
 
     def is_slow(self, changed: Segment) -> bool:
         """Whether a run of it takes far longer than one of the segment as it is."""

@@ -142,7 +142,7 @@ class Ways:
         known = self._known.get((bug.id, bug.rare))
         if known is None:
             known = tuple(bug.changes(self.segment, joint=True))
-            if not any(change.fed for change in known):
+            if not any(change.fed and change.given for change in known):
                 self._known[bug.id, bug.rare] = known
         return known
 
