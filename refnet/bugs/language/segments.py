@@ -109,10 +109,15 @@ class Segment:
             pass
         return self.parts.sizes | {name: shape for name, shape in own.items() if name in self.parts.sizes}
 
+    @cached_property
+    def followed(self) -> dict[tuple[str, tuple[int, ...]], Any]:
+        """What follows where a tensor has another shape, by its name and that shape, as `layers.shaping` found it."""
+        return {}
+
     def asked(self, names: Iterable[str]) -> Segment:
         """The segment where changes are asked for at some nodes; what is known of it is kept."""
         made = replace(self, places=frozenset(names))
-        known = ("sizes", "units", "result", "_is_small", "_every")
+        known = ("sizes", "followed", "units", "result", "_is_small", "_every")
         vars(made).update({each: value for each, value in vars(self).items() if each in known})
         return made
 
@@ -208,7 +213,7 @@ class Segment:
             graph = replace(graph, nodes=tuple(nodes))
         on_batch = {name: by for name, by in self.on_batch.items() if name not in change.params}
         own = {name: exact[name] for name in change.params}
-        return replace(
+        changed = replace(
             self,
             graph=graph,
             params={**self.params, **params, **own} if params or own else self.params,
@@ -218,6 +223,9 @@ class Segment:
             precision=change.precision or self.precision,
             on_batch={**on_batch, **change.on_batch},
         )
+        if not (change.nodes or change.given) and "sizes" in vars(self):
+            vars(changed)["sizes"] = self.sizes
+        return changed
 
 
 def _then(first: _View | None, second: _View | None) -> _View | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,8 @@ from refnet.errors import GraphError
 from refnet.graph import Node, is_global
 from refnet.ops import POOLS
 from refnet.readings.shapes import shape_after
+
+_Followed = tuple[dict[str, tuple[Node, ...]], tuple[int, ...] | None]
 
 _NO_PAD = ((0, 0), (0, 0))
 _UNIT = 3  # nodes: a convolution, its batch norm and its activation
@@ -252,9 +254,7 @@ def _reshaped(
         yield Change(node.name, form, facts, nodes={**pools, **nodes}, shape=shape, fed=True)
 
 
-def resulting(
-    segment: Segment, *others: Node, own: tuple[int, ...] = ()
-) -> tuple[dict[str, tuple[Node, ...]], tuple[int, ...] | None] | None:
+def resulting(segment: Segment, *others: Node, own: tuple[int, ...] = ()) -> _Followed | None:
     """What follows from other nodes: global pools of other maps, and the result's shape if that is another.
 
     None where they make maps of the same size, or where a later node does not go on with those that they make.
@@ -263,6 +263,23 @@ def resulting(
     ----------
     own : the shape that the first of them makes, if that is none of its own
     """
+    (first, *more) = others
+    if more:
+        return _following(segment, others, own)
+    try:
+        shape = own or shape_after(first, *(segment.sizes[name] for name in first.inputs))
+    except (GraphError, KeyError):
+        return None
+    if shape == segment.sizes.get(first.name):
+        return None
+    known, key = segment.followed, (first.name, shape)
+    if key not in known:  # one of many nodes that make a map of this size
+        known[key] = _following(segment, others, shape)
+    found: _Followed | None = known[key]
+    return found
+
+
+def _following(segment: Segment, others: Sequence[Node], own: tuple[int, ...]) -> _Followed | None:
     moved: dict[str, tuple[int, ...]] = {}
     pools: dict[str, tuple[Node, ...]] = {}
     changed = {each.name: each for each in others}
