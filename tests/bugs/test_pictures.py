@@ -113,8 +113,14 @@ def read_on(pixels):
 
 def test_tensorflows_quotients_may_leave_a_side_a_pixel_short():
     """Of 341 x 512 pixels in 224 x 224, a picture has 149 x 223: 512 over 512 / 224 is 223.99998 in float32."""
-    rules = {box.rule for box in boxes((341, 512), (224, 224)) if box.place is not None}
+    rules = {box.rule for box in boxes((341, 512), (224, 224)) if not box.filled_first}
     assert "37x0x149x223" in rules
+
+
+def test_keras_fills_a_picture_up_by_as_much_on_both_sides():
+    """Of 410 x 370 pixels in 64 x 96, 615 columns have the right proportions, and `Resizing` makes 614 of them."""
+    wholes = {box.whole for box in boxes((410, 370), (64, 96)) if box.filled_first and not box.corner}
+    assert wholes == {(410, 615), (410, 614)}
 
 
 def test_every_kernel_is_tried_of_the_nearest_parts_of_a_picture_and_the_nearest_kernel_of_every_part():

@@ -24,6 +24,7 @@ _BRIGHT: Mapping[str, float] = {"black": 0.0, "grey": 128.0, "114": 114.0, "whit
 _MODES = ("edge", "reflect", "symmetric")  # as `numpy.pad` calls them
 # Also what is zero behind mean and standard deviation, the mean in whole levels, and the picture's own mean.
 FILLS = ("black", "zero", "grey", "114", "white", "mean", "average", *_MODES)
+_FIRST = "first"  # the rule of what is filled up before it is resized
 _CORNERED = ("black", "zero", "grey", "114", "white")  # what somebody puts below or beside a picture, too
 
 
@@ -43,13 +44,15 @@ class Box(NamedTuple):
     ----------
     fill : what is around it, one of `FILLS`
     corner : whether it begins in the input's corner, not in its middle
-    place : where it lies; None where it is filled up to the input's proportions before it is resized
+    place : where it lies; where it is filled up to the input's proportions before it is resized, in what it then is
+    whole : the sides of what is then resized; of a picture that is resized first, the input's
     rule : '' for the place that most would compute, else by what it is told from it
     """
 
     fill: str
     corner: bool
-    place: Rectangle | None
+    place: Rectangle
+    whole: tuple[int, int]
     rule: str
 
     @property
@@ -66,11 +69,15 @@ class Box(NamedTuple):
     ) -> Array:
         """The pixels of the input, (*size, 3)."""
         level = self._level(own, pixels)
-        if self.place is None:
-            whole = _proportioned(pixels.shape[:2], size)
-            return resize(self._filled(pixels, level, whole, _begin(pixels.shape[:2], whole, self.corner)), size)
         top, left, *shape = self.place
-        return self._filled(resize(pixels, (shape[0], shape[1])), level, size, (top, left))
+        if self.filled_first:
+            return resize(self._filled(pixels, level, (top, left)), size)
+        return self._filled(resize(pixels, (shape[0], shape[1])), level, (top, left))
+
+    @property
+    def filled_first(self) -> bool:
+        """Whether it is filled up before it is resized."""
+        return self.rule.startswith(_FIRST)
 
     def _level(self, own: Preprocessing, pixels: Array) -> Array | float:
         """Of what brightness, or colour, what is around the picture is, where that is one."""
@@ -85,12 +92,12 @@ class Box(NamedTuple):
                 return colour
         return _BRIGHT.get(self.fill, 0.0)
 
-    def _filled(self, pixels: Array, level: Array | float, size: tuple[int, int], begin: Sequence[int]) -> Array:
+    def _filled(self, pixels: Array, level: Array | float, begin: Sequence[int]) -> Array:
         (H, W), (top, left) = pixels.shape[:2], begin
         if self.fill in _MODES:
-            around = [(top, size[0] - H - top), (left, size[1] - W - left), (0, 0)]
+            around = [(top, self.whole[0] - H - top), (left, self.whole[1] - W - left), (0, 0)]
             return np.pad(pixels, around, mode=self.fill)  # type: ignore[call-overload,no-any-return]
-        made = np.empty((*size, 3), np.uint8 if self.place is None else np.float64)
+        made = np.empty((*self.whole, 3), np.uint8 if self.filled_first else np.float64)
         made[...] = level
         made[top : top + H, left : left + W] = pixels
         return made
@@ -104,10 +111,12 @@ def boxes(sides: tuple[int, int], size: tuple[int, int]) -> Iterator[Box]:
         plain, *others = _places(sides, size, corner)
         if (plain.height, plain.width) == size:
             return
-        yield Box(fill, corner, plain, "")
-        yield from (Box(fill, corner, each, "x".join(map(str, each))) for each in others)
+        yield Box(fill, corner, plain, size, "")
+        yield from (Box(fill, corner, each, size, "x".join(map(str, each))) for each in others)
         if fill != "zero":  # which is only known behind what is made of pixels
-            yield Box(fill, corner, None, "first")
+            for at, whole in enumerate(_proportioned(sides, size, corner)):
+                top, left = (0 if corner else (to - side) // 2 for to, side in zip(whole, sides, strict=True))
+                yield Box(fill, corner, Rectangle(top, left, *sides), whole, f"{_FIRST} {at or ''}".strip())
 
 
 def _places(sides: tuple[int, int], size: tuple[int, int], corner: bool) -> list[Rectangle]:
@@ -131,13 +140,14 @@ def _places(sides: tuple[int, int], size: tuple[int, int], corner: bool) -> list
     return [each for each in found if each.top + each.height <= size[0] and each.left + each.width <= size[1]]
 
 
-def _proportioned(sides: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """The least sides in an input's proportions around a picture."""
+def _proportioned(sides: tuple[int, int], size: tuple[int, int], corner: bool) -> list[tuple[int, int]]:
+    """The least sides in an input's proportions around a picture, rounded, or as Keras cuts them off.
+
+    Keras has as much on both sides.
+    """
     scale = max(side / to for to, side in zip(size, sides, strict=True))
-    H, W = (max(side, round(to * scale)) for to, side in zip(size, sides, strict=True))
-    return H, W
-
-
-def _begin(sides: tuple[int, int], whole: tuple[int, int], corner: bool) -> tuple[int, int]:
-    top, left = (0 if corner else (to - side) // 2 for to, side in zip(whole, sides, strict=True))
-    return top, left
+    nearest = [max(side, round(to * scale)) for to, side in zip(size, sides, strict=True)]
+    as_keras = [max(side, math.floor(to * scale)) for to, side in zip(size, sides, strict=True)]
+    if not corner:
+        as_keras = [side + (to - side) // 2 * 2 for to, side in zip(as_keras, sides, strict=True)]
+    return [*dict.fromkeys((H, W) for H, W in (nearest, as_keras))]

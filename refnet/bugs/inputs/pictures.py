@@ -121,7 +121,13 @@ def input_placed(segment: Segment) -> Iterator[Change]:
         return
     for cut, rule, made in _placements(own, segment, size):
         for kernel in ("", *(name for name in KERNELS if name != own.interpolation)):
-            facts = {"kernel": kernel, "join": bool(kernel), "cut": cut, "place": rule, "filled": rule == "first"}
+            facts = {
+                "kernel": kernel,
+                "join": bool(kernel),
+                "cut": cut,
+                "place": rule,
+                "filled": rule.startswith("first"),
+            }
             form = " ".join(filter(None, (kernel, cut, rule)))
             yield from fed(segment, form, partial(made, kernel_of(own, kernel)), room_of(image, kernel), **facts)
 
