@@ -260,6 +260,17 @@ def test_of_the_operations_of_an_activation_none_is_taken_for_it_by_its_name():
         assert found == parts
 
 
+def test_names_of_an_onnx_file_are_the_same_with_dots_for_slashes():
+    graph = network("torchvision/mobilenet_v3_small", 0.5)[0].graph
+    names = [f"/features/features.0/features.0.{n}" for n in ("0/Conv_output_0", "1/BatchNormalization_output_0")]
+    names += [f"/features/features.{i}/block/block.1/block.1.0/Conv_output_0" for i in range(2, 12)]
+    found = by_vendor(graph, names)
+    assert {name.replace("/", ".").strip("."): node for name, node in found.items()} == by_vendor(
+        graph, [name.replace("/", ".").strip(".") for name in names]
+    )
+    assert found[names[1]] == "stem.bn"
+
+
 def test_a_folded_convolution_that_lost_its_bias_is_its_batch_norm():
     """All factors are right and all that is added is gone: nothing is near, but every channel's slope tells."""
     net, x, _ = network()

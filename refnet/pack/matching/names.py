@@ -27,6 +27,8 @@ _BEHIND = re.compile(
 )
 _BETWEEN = re.compile(r"[/:.\-_]+")
 _AGAIN = re.compile(r"(?<![^/_])([^/_]+)[/_]+(?=\1\.)")  # a module's name before that of one inside it
+_DOTTED = re.compile(r"(?<![^.])([A-Za-z]\w*(?:\.\w+)*?)\.(?=\1\.\d)")  # the same where each slash became a dot
+_MADE = re.compile(r"_output_\d+$")  # an operation's, in an ONNX file of PyTorch's
 
 
 def by_map(
@@ -78,7 +80,7 @@ def plain_name(name: str) -> str:
     >>> plain_name("model/Conv_1/Conv2D:0")
     'model_conv_1'
     """
-    return whole_name(_BEHIND.sub("", _AGAIN.sub("", name)))
+    return whole_name(_BEHIND.sub("", _without_scopes(name)))
 
 
 @lru_cache(maxsize=65536)
@@ -91,5 +93,12 @@ def whole_name(name: str) -> str:
     --------
     >>> whole_name("/features/features.8/conv/conv.1/conv.1.0/Conv")
     'features_8_conv_1_0_conv'
+    >>> whole_name("features.features.8.conv.conv.1.conv.1.0.Conv_output_0")
+    'features_8_conv_1_0_conv_output_0'
     """
-    return _BETWEEN.sub("_", _AGAIN.sub("", name)).strip("_").casefold()
+    return _BETWEEN.sub("_", _without_scopes(name)).strip("_").casefold()
+
+
+def _without_scopes(name: str) -> str:
+    """The name of the innermost module alone, where those around it are there by their own whole names too."""
+    return _AGAIN.sub("", _DOTTED.sub("", name) if _MADE.search(name) else name)
