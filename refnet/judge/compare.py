@@ -27,6 +27,7 @@ from refnet.judge.dumps.fitted import fitted_slack
 from refnet.judge.dumps.otherwise import HeldOtherwise, as_meant
 from refnet.judge.dumps.real_tensors import RealTensors, TensorScale
 from refnet.judge.dumps.second_dump import Unsteady, unsteady
+from refnet.judge.dumps.unit_vectors import without_unit_vectors
 from refnet.judge.prepared import preprocessing_of, scale_of
 from refnet.judge.tensors import Finding, Judged, Reference, judge_tensors
 from refnet.network import Network
@@ -314,6 +315,7 @@ def _matched(
     added = graph is not pack.graph
     matching = with_ends(graph, matching, real, real.shapes, full, golden.tensor, added=added)
     matching = with_dropped(graph, matching, real, full)
+    matching = without_unit_vectors(graph, matching, full, golden.tensor)
     if not matching.tensors:
         if (labels := labels_alone(graph, real.tensors, golden.tensor)) is not None:
             raise RequestError(_LABELS.format(*labels))

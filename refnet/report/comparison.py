@@ -31,6 +31,7 @@ _EXTRAS = {
     "reshaped": "{node} in another shape",
     "before-bias": "what {node} makes before its bias is added",
     "before-norm": "what {node} makes before its batch norm, which the pack has folded",
+    "unit": "as {node}, divided by its length",
     "unknown": "nothing tells what it is; no node lacks a tensor of its shape",
     "unread": "not read: {reason}",
 }

@@ -227,6 +227,19 @@ def test_logits_beside_themselves_less_the_largest_are_the_logits(pack):
     assert [each.source for each in found.matching.extras] == ["y"]
 
 
+def test_an_embedding_that_is_divided_by_its_length_adds_nothing_beside_logits(pack):
+    """Whether the port is right or wrong: what it is divided by is no layer's."""
+    pooled = NET.trace(X)["head.pool"].reshape(len(X), -1)
+    y = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
+    found = compare(pack, {"logits": logits(), "embedding": y})
+    assert found.holds
+    assert [(each.source, each.kind, each.node) for each in found.matching.extras] == [
+        ("embedding", "unit", "head.pool")
+    ]
+    assert compare(pack, {"logits": logits() + 1, "embedding": y}, explain=False).wrong() == ["head.flatten"]
+    assert not compare(pack, {"embedding": y}, explain=False).holds
+
+
 def test_padding_that_is_lost_before_strides_is_said_of_the_first_layer_that_shows_it(tmp_path):
     """Behind it maps have odd sides, whose last points no stride reads, so that the others make nothing else."""
     graph = build("keras/MobileNetV2", width=0.25, size=(64, 96), classes=12)
