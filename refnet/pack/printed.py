@@ -15,6 +15,7 @@ __all__ = ["FORMS", "in_levels", "written_as"]
 Array = npt.NDArray[Any]
 
 _SAMPLE = 4096  # numbers of a tensor
+_GLANCE = 64  # numbers of all tensors, which refute most forms
 _TELLING = 1 / 4  # of a format's numbers that are decimals by accident: where more are, one tells little
 _BITS = 64  # how often accident must be halved for decimals to be none
 FORMS = (*(Printed("decimals", count) for count in range(1, 8)), *(Printed("digits", count) for count in range(3, 9)))
@@ -31,12 +32,17 @@ def written_as(arrays: Iterable[Array]) -> Printed | None:
     """
     floats = [np.asarray(y) for y in arrays if y.dtype in (np.float32, np.float64)]
     some = [y.ravel()[:: max(1, y.size // _SAMPLE)].astype(np.float64) for y in floats]
-    x = np.unique(np.abs(np.concatenate([np.zeros(1), *(y[np.isfinite(y)] for y in some)])))[1:]
+    x = np.concatenate([np.zeros(1), *(y[np.isfinite(y)] for y in some)])
     with np.errstate(over="ignore"):
         own = FLOATS["float32" if np.array_equal(x.astype(np.float32), x) else "float64"].u
-    told = {form: _told(x, form, own) for form in FORMS}
+    few = x[:: max(1, len(x) // _GLANCE)]
+    forms = [form for form in FORMS if (not form.u or 2 * own < _TELLING * form.u) and _are(few, form, own)]
+    if not forms:
+        return None
+    x = np.unique(np.abs(x))[1:]
+    told = {form: _told(x, form, own) for form in forms}
     return max(
-        (form for form in FORMS if told[form] >= _BITS and _are(x, form, own)), key=told.__getitem__, default=None
+        (form for form in forms if told[form] >= _BITS and _are(x, form, own)), key=told.__getitem__, default=None
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain, islice
 from typing import Any
 
@@ -95,6 +96,25 @@ class Pairing:
     needs: tuple[str, ...] = ()
     flushes: bool = False
     roundings: tuple[Rounding, ...] = field(default=())
+
+    @cached_property
+    def sample(self) -> tuple[Array, ...]:
+        """Indices of a few elements, those first that are not what they should be."""
+        copy, wanted = self.copy, self.wanted
+        if copy.shape == wanted.value.shape:
+            with np.errstate(invalid="ignore"):
+                off = ~(np.abs(copy - wanted.value) <= wanted.slack).ravel()
+            flat = np.flatnonzero(off)
+        else:
+            flat = np.arange(copy.size)
+        flat = flat[:: max(len(flat) // _SAMPLE, 1)][:_SAMPLE]
+        return np.unravel_index(flat, copy.shape)
+
+    @cached_property
+    def few(self) -> Array:
+        """Those elements."""
+        few: Array = self.copy[self.sample]
+        return few
 
 
 def said_of(name: str, form: str, **facts: Any) -> Mistake:
@@ -207,31 +227,18 @@ def _agrees(copy: Array, made: Expected) -> bool:
 
 def _fits(pairing: Pairing, tried: Iterable[Fault]) -> Iterator[tuple[Fault, Rounding]]:
     """The faults within which the tensor lies, each with the coarsest rounding that it needs."""
-    sample = _telling(pairing)
+    sample = pairing.sample
     for fault in tried:
         if fault.made.value.shape != pairing.copy.shape:
             continue
         few = Expected(fault.made.value[sample], fault.made.slack[sample])
         for rounding in pairing.roundings:
             # A rounding by steps is as large as the tensor, and so cannot be asked of a few elements.
-            if rounding.fine and not _agrees(pairing.copy[sample], rounding.widen(few)):
+            if rounding.fine and not _agrees(pairing.few, rounding.widen(few)):
                 continue
             if _agrees(pairing.copy, rounding.widen(fault.made)):
                 yield fault, rounding
                 break
-
-
-def _telling(pairing: Pairing) -> tuple[Array, ...]:
-    """Indices of a few elements, those first that are not what they should be."""
-    copy, wanted = pairing.copy, pairing.wanted
-    if copy.shape == wanted.value.shape:
-        with np.errstate(invalid="ignore"):
-            off = ~(np.abs(copy - wanted.value) <= wanted.slack).ravel()
-        flat = np.flatnonzero(off)
-    else:
-        flat = np.arange(copy.size)
-    flat = flat[:: max(len(flat) // _SAMPLE, 1)][:_SAMPLE]
-    return np.unravel_index(flat, copy.shape)
 
 
 def _apart(pairing: Pairing) -> tuple[float, tuple[int, ...]]:

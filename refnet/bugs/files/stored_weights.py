@@ -32,6 +32,9 @@ _BITS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12)
 _IN_MEMORY = {2: ((0, 1), (1, 0)), 3: ((0, 1, 2), (1, 2, 0)), 4: ((0, 1, 2, 3), (2, 3, 1, 0))}  # PyTorch, TensorFlow
 _BITS_OF_BIAS = (*_BITS[_BITS.index(4) :], 14, 16)  # fewer are told from a few numbers by chance
 _MINIFLOATS = {"float8 e4m3": (3, -6, 448.0), "float8 e5m2": (2, -14, 57344.0)}  # bits, least exponent, largest
+_HALVES = 2.0 ** (np.array(_BITS)[:, None, None] - 1)  # levels on one side of zero
+_LEVELS = np.maximum(_HALVES - [[1], [0], [2]], 1)  # of the largest weight; one fewer where it is cut
+_GLANCE = 64  # numbers that refute most grids
 _LEAST = 4  # levels beside each other that show a step
 _ALIKE = 3  # channels that show by how much they are displaced
 
@@ -193,12 +196,27 @@ def grids(copy: Array) -> Iterator[tuple[str, int, Array]]:
         count, size = found
         yield "tensor", max(2, count.bit_length()), np.broadcast_to(size, (1,) * copy.ndim)
     first = copy[:2]  # channels, of which most grids are none
-    for bits in _BITS:
+    for bits in _possible(first[0].ravel()) if copy.size else ():
         if any(len(np.unique(row)) > 1 << bits for row in first) or _steps_by_channel(first, bits) is None:
             continue
         if (step := _steps_by_channel(copy, bits)) is not None:
             yield "channel", bits, step
             return
+
+
+def _possible(channel: Array) -> list[int]:
+    """Those bits on whose grids, around zero or from the least weight on, a channel's first numbers lie."""
+    few, low, high = channel[:_GLANCE], channel.min(), channel.max()
+    around = few / grid_steps(channel[None], "channel", _LEVELS)
+    above = (few - low) / np.maximum((high - low) / (2 * _HALVES - 1), FLOATS["float32"].subnormal)
+    fits = _is_near(around, _LEVELS).any(axis=1) | _is_near(above, 2 * _HALVES)[:, 0]
+    return [bits for bits, fit in zip(_BITS, fits, strict=True) if fit]
+
+
+def _is_near(steps: Array, most: Array) -> Array:
+    """`_is_whole` by rows."""
+    near: Array = (np.abs(steps - np.rint(steps)) <= 8 * most * _U).all(axis=-1)
+    return near
 
 
 def _steps_by_channel(copy: Array, bits: int) -> Array | None:

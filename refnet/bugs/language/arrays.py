@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,7 +112,7 @@ class UnitArrays:
         """That of the batch norm."""
         return float(self.norm.attrs["eps"]) if self.norm is not None else 0.0
 
-    @property
+    @cached_property
     def names(self) -> dict[str, str]:
         """By slot, the params' names, also of those that a file lacks."""
         return {slot: f"{node.name}.{slot}" for node in self.unit.nodes for slot in node.params}

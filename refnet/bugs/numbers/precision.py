@@ -105,7 +105,7 @@ def in_steps(w: Array, step: Array) -> Array:
     return made
 
 
-def grid_steps(w: Array, per: str, levels: float) -> Array:
+def grid_steps(w: Array, per: str, levels: float | Array) -> Array:
     """The steps of a symmetric grid with so many levels between zero and the largest weight, to meet w's shape."""
     size = np.abs(w)
     largest = size.max(axis=tuple(range(1, w.ndim)), keepdims=True) if per == "channel" else size.max(keepdims=True)
