@@ -17,22 +17,21 @@ from refnet.study.answers import answers_of
 from refnet.study.causes import Faced, mistakes_in
 from refnet.study.exercises import EXERCISES
 from refnet.study.grades import grade as grade_for
-from refnet.study.grades import grade_of
 from refnet.study.subjects import Computed, Folded
 
 NAMED = 0.8  # the bar: of wrong answers, how many get their mistake named
 # Of every how many wrong answers the mistake is looked for; of fewer in exercises where that takes long.
-SEARCHED = 5
+SEARCHED = 4
 LONG = {
-    "hard_sigmoid": 4,
-    "hard_swish": 4,
-    "conv2d": 6,
-    "depthwise": 6,
-    "squeeze_excite": 6,
-    "separable": 8,
-    "v1_block": 10,
-    "inverted_residual": 10,
-    "inverted_residual_se": 12,
+    "hard_sigmoid": 6,
+    "hard_swish": 6,
+    "conv2d": 9,
+    "depthwise": 9,
+    "squeeze_excite": 10,
+    "separable": 14,
+    "v1_block": 16,
+    "inverted_residual": 18,
+    "inverted_residual_se": 14,
 }
 ONLY_FILES = ("damage", "few_values", "refolds", "scales", "stored_weights")
 
@@ -48,7 +47,7 @@ def test_every_exercise_has_five_right_spellings_and_twelve_wrong_answers():
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_right_answer_fails(name, seed):
     for spelling, code in right_code(name):
-        assert grade_of(EXERCISES[name], function_of(name, code), seed).passed, spelling
+        assert graded(name, function_of(name, code), seed).passed, spelling
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -59,8 +58,7 @@ def test_no_wrong_answer_passes_and_its_mistake_is_named(name):
         if what in hard or (what, code) not in searched:  # a search that finds nothing takes seconds
             assert is_wrong(name, code), what
             continue
-        function = function_of(name, code)
-        grade = grade_for(EXERCISES[name], cases_of(name), list(answers_of(EXERCISES[name], cases_of(name), function)))
+        grade = graded(name, function_of(name, code))
         assert not grade.passed, what
         assert grade_lines(grade)
         assert not grade_document(grade)["passed"]
@@ -69,9 +67,15 @@ def test_no_wrong_answer_passes_and_its_mistake_is_named(name):
 
 
 @cache
-def cases_of(name):
+def cases_of(name, seed=0):
     """Drawn once for all answers."""
-    return EXERCISES[name].cases()
+    return EXERCISES[name].cases(seed)
+
+
+def graded(name, function, seed=0):
+    """`grade_of`, with what is right worked out once for all answers."""
+    cases = cases_of(name, seed)
+    return grade_for(EXERCISES[name], cases, list(answers_of(EXERCISES[name], cases, function)))
 
 
 def is_wrong(name, code):
@@ -85,7 +89,7 @@ def is_wrong(name, code):
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_an_answer_is_right_by_the_definition_and_within_the_bounds_of_the_fast_reading(name):
-    for case in EXERCISES[name].cases():
+    for case in cases_of(name):
         assert case.subject.misfit(case.subject.right) <= 1
 
 
@@ -105,7 +109,7 @@ def test_cases_are_the_same_for_a_seed_and_others_for_another(name):
 @pytest.mark.parametrize("name", EXERCISES)
 def test_every_mistake_that_an_exercise_can_show_has_its_words(name):
     seen = set()
-    for case in EXERCISES[name].cases():
+    for case in cases_of(name):
         subject = case.subject.facing(case.subject.right)
         for bug in BUGS.values():
             if bug.group in ("precision", "overflow", "ends", "preprocessing", "pictures", "solved", *ONLY_FILES):
@@ -131,7 +135,7 @@ def test_slips_are_not_replayed_on_ports():
 
 
 def named_of(name, function):
-    grade = grade_of(EXERCISES[name], function)
+    grade = graded(name, function)
     return [[(each.mistake.bug, each.mistake.form) for each in way] for way in grade.causes]
 
 
@@ -163,13 +167,13 @@ def test_a_mistake_that_shows_in_some_cases_only_must_leave_the_others_right():
 
 def test_a_mistake_in_every_layer_is_said_once():
     function = function_of("inverted_residual", dict(wrong_code("inverted_residual"))["no root"])
-    grade = grade_of(EXERCISES["inverted_residual"], function)
+    grade = graded("inverted_residual", function)
     assert [[(each.mistake.bug, each.everywhere) for each in way] for way in grade.causes] == [[("bn-var-std", True)]]
     assert "everywhere" in "\n".join(grade_lines(grade))
 
 
 def test_the_smallest_wrong_case_is_shown_with_a_star_at_each_wrong_number():
-    grade = grade_of(EXERCISES["depthwise"], lambda *a, stride, pad: depthwise(*a, stride, pad, turned=True))
+    grade = graded("depthwise", lambda *a, stride, pad: depthwise(*a, stride, pad, turned=True))
     index = grade.numbers[0]
     assert grade.cases[index].order == min(grade.cases[i].order for i in grade.numbers)
     (off,) = grade.cases[index].subject.off(grade.answers[index].arrays)
@@ -192,19 +196,19 @@ FAULTS = {
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_what_is_wrong_besides_numbers_is_said_in_a_sentence(kind):
-    grade = grade_of(EXERCISES["hard_swish"], FAULTS[kind])
+    grade = graded("hard_swish", FAULTS[kind])
     assert not grade.passed
     assert kind in {fault.kind for _, fault in grade.faults}
     assert any(line.startswith("Case ") and line.endswith(".") for line in grade_lines(grade))
 
 
 def test_right_numbers_of_another_dtype_are_said_to_be_right():
-    assert "The numbers are right." in grade_lines(grade_of(EXERCISES["hard_swish"], FAULTS["dtype"]))
+    assert "The numbers are right." in grade_lines(graded("hard_swish", FAULTS["dtype"]))
 
 
 @pytest.mark.parametrize("answer", [None, 3, (1, 2, 3), (0.5, 0.5), ("a", "b"), [[1], [2]]])
 def test_what_is_no_pair_of_numbers_is_said_to_be_none(answer):
-    grade = grade_of(EXERCISES["same_padding"], lambda *a: answer)
+    grade = graded("same_padding", lambda *a: answer)
     assert [fault.kind for _, fault in grade.faults] == ["numbers"]
 
 
@@ -235,7 +239,7 @@ class Unwritten:
 )
 @pytest.mark.parametrize("name", ["same_padding", "block_rows", "depthwise", "fold"])
 def test_whatever_is_returned_is_told_on_one_line(name, answer, recwarn):
-    grade = grade_of(EXERCISES[name], lambda *a, **k: answer)
+    grade = graded(name, lambda *a, **k: answer)
     assert not grade.passed
     assert not any("\n" in line for line in grade_lines(grade))
     assert not recwarn.list
@@ -245,7 +249,7 @@ def test_what_an_exception_says_on_several_lines_is_told_on_one():
     def hard_swish(x):
         raise ValueError("one\ntwo" * 1000)
 
-    (line,) = [line for line in grade_lines(grade_of(EXERCISES["hard_swish"], hard_swish)) if line.startswith("Case")]
+    (line,) = [line for line in grade_lines(graded("hard_swish", hard_swish)) if line.startswith("Case")]
     assert "ValueError: one two" in line
     assert len(line) < 500
 
@@ -258,11 +262,11 @@ def test_pads_that_leave_no_window_are_graded_all_the_same():
         return total // 2, total - total // 2
 
     for function in (answer, lambda *given: (0, 0), lambda *given: (-3, -3)):
-        assert not grade_of(EXERCISES["same_padding"], function).passed
+        assert not graded("same_padding", function).passed
 
 
 def test_a_fold_that_is_one_array_is_said_to_be_one():
-    grade = grade_of(EXERCISES["fold"], lambda w, *a, eps: w)
+    grade = graded("fold", lambda w, *a, eps: w)
     assert [fault.kind for _, fault in grade.faults] == ["count"]
 
 
