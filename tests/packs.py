@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from refnet import FormatError, Network, build, random_input, random_params
+from refnet import FormatError, Network, Row, Table, build, random_input, random_params
 
 ORIGIN = {"weights": "random"}
+ROWS = (Row(3, 16, 16, True, "relu", 2), Row(3, 72, 24, False, "relu", 2), Row(3, 88, 24, False, "relu", 1))
 
 
 def network(size=(33, 48), width=0.35, classes=10) -> Network:
@@ -16,7 +18,15 @@ def network(size=(33, 48), width=0.35, classes=10) -> Network:
     return Network(graph, random_params(graph))
 
 
-NET = network()
+def shortened(size=(33, 48), width=0.35, classes=10) -> Network:
+    """The same with its first three blocks alone, so that a pack has few files."""
+    recipe = network(size, width, classes).graph.recipe
+    table = Table(stem=16, stem_act="hard_swish", rows=ROWS, last=576, act="hard_swish")
+    graph = replace(build(table, width=width, size=size, classes=classes), recipe=recipe)
+    return Network(graph, random_params(graph))
+
+
+NET = shortened()
 X = random_input(NET.graph, 2)
 
 
