@@ -7,6 +7,7 @@ several networks have all of them in common and compute differently, all are fou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar
@@ -20,7 +21,7 @@ from refnet.files.schemes import Entry, entries, schemes_of, unused
 from refnet.graph import Graph, Recipe
 from refnet.networks.build import build, find
 from refnet.networks.dialects import MODELS
-from refnet.networks.plan import WidthRule, plan, planned_ends, rounding_to
+from refnet.networks.plan import Plan, WidthRule, plan, planned_ends, rounding_to
 from refnet.networks.rewrite import fold_graph
 from refnet.report.differences import matters
 
@@ -167,7 +168,15 @@ def apart(layouts: Sequence[NamedLayout]) -> tuple[str, ...]:
 
 def _differences(one: NamedLayout, other: NamedLayout) -> tuple[Difference, ...]:
     """What only folding or the size of the image makes different is none."""
-    return structural(differences(one.graph if one.changed else known_graph(one), other.graph))
+    if one.changed or other.changed:
+        return structural(differences(one.graph if one.changed else known_graph(one), other.graph))
+    return _of_known(*((made.model, made.width, made.classes) for made in (one.graph.recipe, other.graph.recipe)))
+
+
+@lru_cache(maxsize=4096)
+def _of_known(one: tuple[str, float, int], other: tuple[str, float, int]) -> tuple[Difference, ...]:
+    """In what two known networks differ, each told by its model, width and classes."""
+    return structural(differences(_built(*one), _built(*other)))
 
 
 def changes(layout: NamedLayout) -> tuple[Difference, ...]:
@@ -292,26 +301,29 @@ def _at_widths(arrays: Arrays, name: str, width: float | None, form: _Form) -> I
             return
 
 
-def _plausible_widths(arrays: Arrays, name: str, form: _Form) -> Iterator[float]:
+def _plausible_widths(arrays: Arrays, name: str, form: _Form) -> tuple[float, ...]:
     """Widths at which both ends of the network have as many channels as in the file, before a whole graph is built."""
     layout, model = _layout(name, 1.0, 1000, form), find(name)
     ends = ("stem.conv.w", f"block{len(model.table.rows)}.project.w")
     keys = {ours: key for key, (ours, _) in layout.entries.items() if ours in ends}
     found = tuple(_channels(arrays, keys[end], layout.entries[keys[end]][1]) for end in ends)
-    full, tried = layout.graph[ends[1].removesuffix(".w")].params["w"][0], set()
-    model = model if form.divisor is None else rounding_to(model, form.divisor)
+    full = layout.graph[ends[1].removesuffix(".w")].params["w"][0]
+    return _widths_of_ends(name, form.divisor, full, found)
+
+
+@lru_cache(maxsize=4096)
+def _widths_of_ends(name: str, by: WidthRule | None, full: int, found: tuple[int, ...]) -> tuple[float, ...]:
+    """The same of channels that were found; `full` is how many the last block makes at width 1."""
+    model, tried = find(name), dict[Plan, float]()
+    model = model if by is None else rounding_to(model, by)
     # A name that carries a width (mnasnet_050) means that width, unless the caller asks for another.
     for width in WIDTHS if model.width == 1.0 else (1.0,):
-        if abs(width * full - found[1]) <= max(ROUNDING, form.divisor.divisor if form.divisor else 0):
+        if abs(width * full - found[1]) <= max(ROUNDING, by.divisor if by else 0):
             if planned_ends(model, width) != found:
                 continue
-            try:
-                widths = plan(model, width)
-            except RequestError:  # a layer without channels
-                continue
-            if widths not in tried:
-                yield width
-            tried.add(widths)
+            with suppress(RequestError):  # a layer without channels
+                tried.setdefault(plan(model, width), width)
+    return tuple(tried.values())
 
 
 def _channels(arrays: Arrays, key: str, entry: Entry) -> int:
