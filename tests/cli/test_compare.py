@@ -41,6 +41,13 @@ def dumped(folder, tensors):
     return str(folder)
 
 
+def archived(folder, tensors):
+    """The same in one file, where nothing is asked of the files."""
+    path = folder.with_suffix(".npz")
+    np.savez(path, **tensors)
+    return str(path)
+
+
 def compared(capsys, *argv):
     status = main(["compare", *argv, "--json"])
     out, err = capsys.readouterr()
@@ -69,7 +76,7 @@ def test_a_wrong_port_is_told_which_layer_and_why(pack, tensors, tmp_path, capsy
     wrong = {**tensors, "block4.se.gate": np.clip(x * np.float32(0.2) + np.float32(0.5), 0, 1)}
     wrong["block4.se.scale"] = tensors["block4.depthwise.act"] * wrong["block4.se.gate"]
     wrong = {name: y for name, y in wrong.items() if name in list(tensors)[: list(tensors).index("block4.project")]}
-    port = dumped(tmp_path / "port", wrong)
+    port = archived(tmp_path / "port", wrong)
     assert main(["compare", str(pack), port, "--partial"]) == 1
     words = "block4.se.gate: wrong. It equals the reference when the gate is clip(0.2 x + 0.5, 0, 1) [hsigmoid-slope]."
     assert words in capsys.readouterr().out
@@ -81,7 +88,7 @@ def test_a_wrong_port_is_told_which_layer_and_why(pack, tensors, tmp_path, capsy
 
 def test_names_of_its_own_are_matched_by_content(pack, tensors, tmp_path, capsys):
     renamed = {f"t{index:03d}": y for index, y in enumerate(tensors.values())}
-    status, found = compared(capsys, str(pack), dumped(tmp_path / "port", renamed))
+    status, found = compared(capsys, str(pack), archived(tmp_path / "port", renamed))
     assert status == 0
     assert {entry["source"] for entry in found["tensors"]} == {None, *renamed}
 
@@ -96,14 +103,14 @@ def test_a_map_names_what_is_what(pack, tensors, tmp_path, capsys):
 
 def test_channels_last_tensors_are_recognised_and_said(pack, tensors, tmp_path, capsys):
     moved = {name: y.transpose(0, 2, 3, 1) if y.ndim == 4 else y for name, y in tensors.items()}
-    status, found = compared(capsys, str(pack), dumped(tmp_path / "port", moved))
+    status, found = compared(capsys, str(pack), archived(tmp_path / "port", moved))
     assert status == 0
     assert next(entry for entry in found["tensors"] if entry["name"] == "stem.conv")["layout"] == "nhwc"
 
 
 def test_a_tensor_that_adds_nothing_is_listed_and_no_fault(pack, tensors, tmp_path, capsys):
     extra = {**tensors, "mystery": np.ones((3, 5), np.float32), "clone": tensors["stem.act"]}
-    status, found = compared(capsys, str(pack), dumped(tmp_path / "port", extra))
+    status, found = compared(capsys, str(pack), archived(tmp_path / "port", extra))
     assert (status, found["unmatched"]) == (0, [])
     assert {each["source"]: each["kind"] for each in found["extras"]} == {"mystery": "unknown", "clone": "copy"}
 
@@ -112,7 +119,7 @@ def test_a_tensor_that_may_be_a_missing_one_fails(pack, tensors, tmp_path, capsy
     last = tensors["head.flatten"]
     some = {name: y for name, y in tensors.items() if not name.startswith("head.logits") and name != "head.flatten"}
     other = np.random.default_rng(0).standard_normal(last.shape).astype(np.float32)
-    port = dumped(tmp_path / "port", {**some, "mystery": other, "riddle": -other})
+    port = archived(tmp_path / "port", {**some, "mystery": other, "riddle": -other})
     status, found = compared(capsys, str(pack), port, "--partial")
     assert (status, found["unmatched"]) == (1, ["mystery", "riddle"])
 
@@ -165,7 +172,7 @@ def test_weights_of_8_bits_are_accepted_where_they_are_declared(pack, tmp_path, 
     golden = read_pack(pack)
     convolutions = [node for node in golden.graph.nodes if node.op.endswith("conv2d")]
     params = dict(golden.params) | {f"{n.name}.w": int8(golden.params[f"{n.name}.w"]) for n in convolutions}
-    port = dumped(tmp_path / "port", Network(golden.graph, params).trace(golden.tensor("input")))
+    port = archived(tmp_path / "port", Network(golden.graph, params).trace(golden.tensor("input")))
     status, found = compared(capsys, str(pack), port)
     assert status == 1
     assert any("declare it with --weights int8" in note for note in found["notes"])
@@ -175,7 +182,7 @@ def test_weights_of_8_bits_are_accepted_where_they_are_declared(pack, tmp_path, 
 def test_a_port_that_stores_float16_is_told_once_how_to_say_so(pack, tensors, tmp_path, capsys):
     first = list(tensors)[: list(tensors).index("block4.expand")]
     short = {name: tensors[name].astype(np.float16).astype(np.float32) for name in first}
-    status, found = compared(capsys, str(pack), dumped(tmp_path / "port", short), "--partial")
+    status, found = compared(capsys, str(pack), archived(tmp_path / "port", short), "--partial")
     assert status == 1
     assert sum("--precision float16" in note for note in found["notes"]) == 1
     assert sum("before it is stored" in note for note in found["notes"]) == 1
@@ -207,7 +214,7 @@ def test_a_callable_is_a_candidate_too(pack):
 
 def test_reports_are_written_whole(pack, tensors, tmp_path, capsys):
     wrong = {**tensors, "block1.depthwise.bn": tensors["block1.depthwise.bn"] + np.float32(1)}
-    port = dumped(tmp_path / "port", wrong)
+    port = archived(tmp_path / "port", wrong)
     files = ["--junit", str(tmp_path / "r.xml"), "--report", str(tmp_path / "r.html")]
     assert main(["compare", str(pack), port, *files]) == 1
     capsys.readouterr()
@@ -274,7 +281,7 @@ def test_a_pack_of_some_tensors_judges_a_port_that_dumps_all(tmp_path, tensors, 
     argv = ["golden", "torchvision/mobilenet_v3_small", "--width", "0.35", "--size", "40,56", "--classes", "6"]
     assert main([*argv, "--batch", "1", "--only", "block3.*", "--no-detectability", "-o", str(tmp_path / "some")]) == 0
     capsys.readouterr()
-    status, found = compared(capsys, str(tmp_path / "some"), dumped(tmp_path / "port", tensors))
+    status, found = compared(capsys, str(tmp_path / "some"), archived(tmp_path / "port", tensors))
     assert (status, found["unmatched"]) == (0, [])
 
 
@@ -315,7 +322,7 @@ def test_a_tensor_far_larger_than_its_node_is_a_verdict_and_is_not_read(pack, te
 
 
 def test_integers_under_a_nodes_name_do_not_refuse_the_others(pack, tensors, tmp_path, capsys):
-    port = dumped(tmp_path / "port", {**tensors, "stem.conv": np.arange(5)})
+    port = archived(tmp_path / "port", {**tensors, "stem.conv": np.arange(5)})
     status, found = compared(capsys, str(pack), port)
     assert status == 0
     assert [(each["source"], each["kind"]) for each in found["extras"]] == [("stem.conv", "unread")]
@@ -331,7 +338,7 @@ def test_an_archive_with_masks_and_objects_is_read(pack, tensors, tmp_path, caps
 
 def test_who_waits_at_a_terminal_is_told_at_once_what_is_off(pack, tensors, tmp_path, capsys, monkeypatch):
     wrong = {**tensors, "stem.act": tensors["stem.act"] + 1, "block3.add": tensors["block3.add"] + 1}
-    port = dumped(tmp_path / "port", wrong)
+    port = archived(tmp_path / "port", wrong)
     for terminal, line in (
         (True, "2 tensors are off, stem.act first; looking for causes (Ctrl-C ends that)"),
         (False, ""),
