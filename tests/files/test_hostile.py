@@ -22,6 +22,6 @@ def test_commands_refuse_or_answer(kind, tmp_path):
 
 def test_an_archive_that_is_well_formed_and_lies_is_refused_or_read_as_it_says():
     """Every third one is; those of other formats are among the damaged files that each format's own tests have."""
-    outcomes = fuzz("npz", [shipped.path("digits_weights.npz")], 15, seed=3)
-    assert outcomes.total() == 15
+    outcomes = fuzz("npz", [shipped.path("digits_weights.npz")], 9, seed=3)
+    assert outcomes.total() == 9
     assert set(outcomes) <= set(FINE), outcomes
