@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from feeding import shallow
 
-from refnet import Network, build, compare, probe, random_params, write_pack
+from refnet import compare, probe, write_pack
 from refnet.bugs.sites import styles
 from refnet.graph import interpret
 from refnet.judge.compare import TensorScale
 from refnet.readings import fast
 from refnet.report.comparison import comparison_document
 
-GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(32, 48), classes=10)
-NET = Network(GRAPH, random_params(GRAPH))
+NET, _ = shallow((32, 48))
+GRAPH = NET.graph
 X = probe(GRAPH, 2)
 TRACE = {"input": X, **NET.trace(X)}
 
