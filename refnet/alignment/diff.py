@@ -99,11 +99,17 @@ def folded_norms(graph: Graph, other: Graph) -> dict[str, str]:
 
 def factors_of_pools(graph: Graph, other: Graph) -> frozenset[str]:
     """The factors between a global mean and its reader of which the other graph has only the mean."""
+    factors = [
+        node
+        for node in graph.nodes
+        if node.op == "affine" and not node.attrs["offset"] and node.attrs["slope"] != 1 and node.name not in other
+    ]
+    if not factors:  # as in most graphs, whose maps need not be worked out
+        return frozenset()
     maps, readers = _maps(graph), graph.readers()
     return frozenset(
         node.name
-        for node in graph.nodes
-        if node.op == "affine" and not node.attrs["offset"] and node.attrs["slope"] != 1 and node.name not in other
+        for node in factors
         if (pool := graph.by_name.get(node.inputs[0])) is not None and _is_mean(pool, maps) and pool.name in other
         if any(reader.name in other for reader in readers.get(node.name, ()))
     )
