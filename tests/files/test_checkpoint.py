@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -18,13 +19,18 @@ from refnet.networks.plan import WidthRule
 from refnet.networks.rewrite import fold_batch_norm
 
 
-def vendor_arrays(name, *, width=1.0, classes=10, scheme=None, folded=False):
-    """The state dict that the vendor's own module would save, random weights."""
+@lru_cache(2)
+def network(name, width, classes, folded):
+    """With random weights; never to be written to."""
     graph = build(name, width=width, classes=classes)
     params = random_params(graph)
-    if folded:
-        graph, params = fold_batch_norm(graph, params)
-    arrays = {entry.key: entry.theirs(params[ours]) for ours, entry in entries(graph, scheme).items()}
+    return fold_batch_norm(graph, params) if folded else (graph, params)
+
+
+def vendor_arrays(name, *, width=1.0, classes=10, scheme=None, folded=False):
+    """The state dict that the vendor's own module would save, random weights."""
+    graph, params = network(name, width, classes, folded)
+    arrays = {entry.key: entry.theirs(params[ours]).copy() for ours, entry in entries(graph, scheme).items()}
     return arrays | {key: np.ones(shape, np.float32) for key, shape in unused(graph, scheme).items()}
 
 
@@ -296,7 +302,7 @@ def test_folded_weights_are_recognised_in_every_scheme(tmp_path, model, scheme):
     width = 0.35 if MODELS[model].width == 1.0 else 1.0
     path = saved(tmp_path, vendor_arrays(model, width=width, scheme=scheme, folded=True))
     found = identify(path, model=model)
-    graph, params = fold_batch_norm(net := build(model, width=width, classes=10), random_params(net))
+    graph, params = network(model, width, 10, True)
     alike = {"slim-average-trained": "slim-average"}  # they differ in statistics, which a folded network has not
     assert (found.scheme, found.folded, found.graph) == (alike.get(scheme, scheme), True, graph)
     assert all(np.array_equal(array, params[name]) for name, array in found.params.items())
