@@ -20,7 +20,8 @@ ULP = 2.0**-23  # of float32 at 1
 
 
 def side_by_side(copy, wanted):
-    return SimpleNamespace(copy=np.asarray(copy, float), wanted=Expected.exactly(np.asarray(wanted, float)))
+    exact = Expected.exactly(np.asarray(wanted, float))
+    return array_findings.Pairing(exact, np.asarray(copy, float), SimpleNamespace(slot="w"), None)
 
 
 @pytest.mark.parametrize(
@@ -84,13 +85,13 @@ def test_the_elements_that_are_looked_at_first_are_those_that_are_off():
     copy = np.arange(12.0).reshape(3, 4)
     wanted = copy.copy()
     wanted[1, 2] = wanted[2, 0] = 99
-    assert [index.tolist() for index in array_findings._telling(side_by_side(copy, wanted))] == [[1, 2], [2, 0]]
-    off = array_findings._telling(side_by_side(copy, wanted[:2]))
+    assert [index.tolist() for index in side_by_side(copy, wanted).sample] == [[1, 2], [2, 0]]
+    off = side_by_side(copy, wanted[:2]).sample
     assert len(off[0]) == 12
 
 
 def test_of_many_that_are_off_some_are_looked_at_from_all_over():
-    (index,) = array_findings._telling(side_by_side(np.ones(1000), np.zeros(1000)))
+    (index,) = side_by_side(np.ones(1000), np.zeros(1000)).sample
     assert len(index) == 64
     assert (index[0], index[1], index[-1]) == (0, 15, 945)
 

@@ -170,13 +170,15 @@ def _differences(one: NamedLayout, other: NamedLayout) -> tuple[Difference, ...]
     """What only folding or the size of the image makes different is none."""
     if one.changed or other.changed:
         return structural(differences(one.graph if one.changed else known_graph(one), other.graph))
-    return _of_known(*((made.model, made.width, made.classes) for made in (one.graph.recipe, other.graph.recipe)))
+    known, found = ((made.model, made.width, made.classes) for made in (one.graph.recipe, other.graph.recipe))
+    return _of_known(known, found, other.folded)
 
 
 @lru_cache(maxsize=4096)
-def _of_known(one: tuple[str, float, int], other: tuple[str, float, int]) -> tuple[Difference, ...]:
-    """In what two known networks differ, each told by its model, width and classes."""
-    return structural(differences(_built(*one), _built(*other)))
+def _of_known(one: tuple[str, float, int], other: tuple[str, float, int], folded: bool) -> tuple[Difference, ...]:
+    """In what two known networks differ, each told by its model, width and classes; the second may be folded."""
+    graph = _built(*other)
+    return structural(differences(_built(*one), fold_graph(graph) if folded else graph))
 
 
 def changes(layout: NamedLayout) -> tuple[Difference, ...]:
