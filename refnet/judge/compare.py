@@ -315,7 +315,7 @@ def _matched(
     added = graph is not pack.graph
     matching = with_ends(graph, matching, real, real.shapes, full, golden.tensor, added=added)
     matching = with_dropped(graph, matching, real, full)
-    matching = without_unit_vectors(graph, matching, full, golden.tensor)
+    matching = without_unit_vectors(network, matching, full, golden.tensor)
     if not matching.tensors:
         if (labels := labels_alone(graph, real.tensors, golden.tensor)) is not None:
             raise RequestError(_LABELS.format(*labels))

@@ -240,6 +240,14 @@ def test_an_embedding_that_is_divided_by_its_length_adds_nothing_beside_logits(p
     assert not compare(pack, {"embedding": y}, explain=False).holds
 
 
+def test_a_pool_that_is_divided_by_its_length_is_judged_where_the_logits_are_made_of_it(pack):
+    w = NET.params["head.logits.w"]
+    y = NET.trace(X)["head.pool"].reshape(len(X), -1)
+    y = y / np.linalg.norm(y, axis=1, keepdims=True)
+    z = y @ w.reshape(len(w), -1).T + NET.params["head.logits.b"]
+    assert compare(pack, {"logits": z, "embedding": y}, explain=False).wrong() == ["head.pool"]
+
+
 def test_padding_that_is_lost_before_strides_is_said_of_the_first_layer_that_shows_it(tmp_path):
     """Behind it maps have odd sides, whose last points no stride reads, so that the others make nothing else."""
     graph = build("keras/MobileNetV2", width=0.25, size=(64, 96), classes=12)

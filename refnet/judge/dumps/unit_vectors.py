@@ -12,37 +12,39 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.graph import Graph
+from refnet.graph import Graph, interpret
+from refnet.network import Network
 from refnet.pack.matching.extras import Extra
 from refnet.pack.matching.match import Assignment
+from refnet.readings import fast
 from refnet.readings.precision import FLOATS
 
 __all__ = ["without_unit_vectors"]
 
 Array = npt.NDArray[Any]
 
+_NEAR = 1 / 16  # of a tensor: more than any format rounds it, and less than the length of what it reads moves it
 _TOLD = ("map", "name", "structure")  # how a tensor found its node that is said to be it
 
 
 def without_unit_vectors(
-    graph: Graph, matching: Assignment, shapes: Mapping[str, tuple[int, ...]], golden: Callable[[str], Array]
+    network: Network, matching: Assignment, shapes: Mapping[str, tuple[int, ...]], golden: Callable[[str], Array]
 ) -> Assignment:
-    """The same, in which vectors of length 1 are beside the nodes whose own are not, if a later node has a tensor.
+    """The same, in which vectors of length 1 are beside the nodes whose own are not, if the port does not go on there.
+
+    A later node has a tensor then, and that is none of what the network makes of the vector.
 
     Parameters
     ----------
     shapes : of every node, in order of execution
     golden : gives a node's golden tensor
     """
-    order = {name: place for place, name in enumerate(shapes)}
-    last = max((order[node] for node in matching.tensors), default=-1)
-    flat = {node.inputs[0]: order[node.name] for node in graph.nodes if node.op == "flatten"}  # of the same numbers
     beside = {
         node: each.source
         for node, each in matching.tensors.items()
-        if each.how not in _TOLD and max(order[node], flat.get(node, -1)) < last
-        if math.prod(shapes[node][2:]) == 1 and math.prod(each.array.shape[2:]) == 1
+        if each.how not in _TOLD and math.prod(shapes[node][2:]) == 1 and each.array.size == math.prod(shapes[node])
         if _of_length_one(each.array) and not _of_length_one(golden(node))
+        if _leads_elsewhere(network, node, matching, shapes)
     }
     if not beside:
         return matching
@@ -59,3 +61,20 @@ def _of_length_one(vectors: Array) -> bool:
         return False
     room = FLOATS[str(rows.dtype)].u + rows.shape[1] * FLOATS["float32"].u
     return bool((np.abs(np.linalg.norm(rows.astype(np.float64), axis=1) - 1) <= room).all())
+
+
+def _leads_elsewhere(network: Network, node: str, matching: Assignment, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether there is a tensor behind a node's, and it is another than what the network makes of that."""
+    values = {node: matching.tensors[node].array.reshape(shapes[node]).astype(np.float64)}
+    for each in network.graph.nodes:
+        if not {*each.inputs} <= values.keys():
+            continue
+        part = Graph(network.graph.recipe, (each,))
+        values[each.name] = interpret(part, fast, network.params, {name: values[name] for name in each.inputs})
+        theirs = matching.tensors.get(each.name)
+        if theirs is not None and (each.op, each.inputs[0]) != ("flatten", node):  # which has the same numbers
+            if theirs.array.size != math.prod(shapes[each.name]):
+                return False
+            there = theirs.array.reshape(shapes[each.name])
+            return bool(np.linalg.norm(values[each.name] - there) > _NEAR * np.linalg.norm(there))
+    return False
