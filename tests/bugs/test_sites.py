@@ -34,7 +34,7 @@ def reported(net, x):
     return {row["id"]: row for row in detectability_rows(detectability(net, x))}
 
 
-@pytest.mark.parametrize("family", ["V1", "V2", "MnasNet A1", "V3 Small, SAME"])
+@pytest.mark.parametrize("family", ["V1", "V2", "MnasNet A1", "V3 Small, SAME", "LR-ASPP, paper"])
 def test_the_probe_shows_nearly_every_bug_at_nearly_every_place(family):
     model, width, size = FAMILIES[family]
     graph = build(model, width=width, size=size, classes=10)

@@ -358,6 +358,10 @@ SHARED = {
         "hard_sigmoid": lambda x: (0.2 * x + 0.5).clip(0, 1),
         "hard_swish": lambda x: x * (0.2 * x + 0.5).clip(0, 1),
     },
+    ("hsigmoid-shared", "true"): {
+        "hard_sigmoid": lambda x: 0.5 + 0.5 * np.tanh(x / 2),
+        "hard_swish": swish,
+    },
     ("act-exchanged", "all"): {
         "relu": lambda x: x * (x + 3).clip(0, 6) / 6,
         "hard_swish": lambda x: x.clip(0),
