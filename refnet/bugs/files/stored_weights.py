@@ -209,14 +209,8 @@ def _possible(channel: Array) -> list[int]:
     few, low, high = channel[:_GLANCE], channel.min(), channel.max()
     around = few / grid_steps(channel[None], "channel", _LEVELS)
     above = (few - low) / np.maximum((high - low) / (2 * _HALVES - 1), FLOATS["float32"].subnormal)
-    fits = _is_near(around, _LEVELS).any(axis=1) | _is_near(above, 2 * _HALVES)[:, 0]
+    fits = _whole_rows(around, _LEVELS).any(axis=1) | _whole_rows(above, 2 * _HALVES)[:, 0]
     return [bits for bits, fit in zip(_BITS, fits, strict=True) if fit]
-
-
-def _is_near(steps: Array, most: Array) -> Array:
-    """`_is_whole` by rows."""
-    near: Array = (np.abs(steps - np.rint(steps)) <= 8 * most * _U).all(axis=-1)
-    return near
 
 
 def _steps_by_channel(copy: Array, bits: int) -> Array | None:
@@ -244,7 +238,13 @@ def _around_zero(copy: Array, half: int) -> Array | None:
 
 def _is_whole(steps: Array, most: float) -> bool:
     """Whether all are whole numbers, but for what float32 leaves of a step and of a product with it."""
-    return bool(np.all(np.abs(steps - np.rint(steps)) <= 8 * most * _U))
+    return bool(_whole_rows(steps, most).all())
+
+
+def _whole_rows(steps: Array, most: float | Array) -> Array:
+    """Of which rows all numbers are whole so."""
+    whole: Array = (np.abs(steps - np.rint(steps)) <= 8 * most * _U).all(axis=-1)
+    return whole
 
 
 def _swapped(values: Array, dtype: str) -> Array:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from refnet.networks.preprocessing import Preprocessing
 
-__all__ = ["Box", "boxes"]
+__all__ = ["Box", "boxes", "is_filled_first"]
 
 Array = npt.NDArray[Any]
 
@@ -77,7 +77,7 @@ class Box(NamedTuple):
     @property
     def filled_first(self) -> bool:
         """Whether it is filled up before it is resized."""
-        return self.rule.startswith(_FIRST)
+        return is_filled_first(self.rule)
 
     def _level(self, own: Preprocessing, pixels: Array) -> Array | float:
         """Of what brightness, or colour, what is around the picture is, where that is one."""
@@ -101,6 +101,11 @@ class Box(NamedTuple):
         made[...] = level
         made[top : top + H, left : left + W] = pixels
         return made
+
+
+def is_filled_first(rule: str) -> bool:
+    """Whether a rule is one by which a picture is filled up before it is resized."""
+    return rule.startswith(_FIRST)
 
 
 def boxes(sides: tuple[int, int], size: tuple[int, int]) -> Iterator[Box]:

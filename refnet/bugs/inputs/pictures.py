@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.inputs.letterbox import boxes
+from refnet.bugs.inputs.letterbox import boxes, is_filled_first
 from refnet.bugs.inputs.pixels import fed
 from refnet.bugs.language.changes import Change
 from refnet.bugs.language.segments import Segment
@@ -126,7 +126,7 @@ def input_placed(segment: Segment) -> Iterator[Change]:
                 "join": bool(kernel),
                 "cut": cut,
                 "place": rule,
-                "filled": rule.startswith("first"),
+                "filled": is_filled_first(rule),
             }
             form = " ".join(filter(None, (kernel, cut, rule)))
             yield from fed(segment, form, partial(made, kernel_of(own, kernel)), room_of(image, kernel), **facts)

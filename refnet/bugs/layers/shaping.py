@@ -280,6 +280,7 @@ def resulting(segment: Segment, *others: Node, own: tuple[int, ...] = ()) -> _Fo
 
 
 def _following(segment: Segment, others: Sequence[Node], own: tuple[int, ...]) -> _Followed | None:
+    """The same, worked out node by node."""
     moved: dict[str, tuple[int, ...]] = {}
     pools: dict[str, tuple[Node, ...]] = {}
     changed = {each.name: each for each in others}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.graph import Graph, interpret
+from refnet.graph import SOURCE, interpret
 from refnet.network import Network
 from refnet.pack.matching.extras import Extra
 from refnet.pack.matching.match import Assignment
@@ -65,16 +65,15 @@ def _of_length_one(vectors: Array) -> bool:
 
 def _leads_elsewhere(network: Network, node: str, matching: Assignment, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether there is a tensor behind a node's, and it is another than what the network makes of that."""
-    values = {node: matching.tensors[node].array.reshape(shapes[node]).astype(np.float64)}
-    for each in network.graph.nodes:
-        if not {*each.inputs} <= values.keys():
-            continue
-        part = Graph(network.graph.recipe, (each,))
-        values[each.name] = interpret(part, fast, network.params, {name: values[name] for name in each.inputs})
-        theirs = matching.tensors.get(each.name)
-        if theirs is not None and (each.op, each.inputs[0]) != ("flatten", node):  # which has the same numbers
-            if theirs.array.size != math.prod(shapes[each.name]):
-                return False
-            there = theirs.array.reshape(shapes[each.name])
-            return bool(np.linalg.norm(values[each.name] - there) > _NEAR * np.linalg.norm(there))
-    return False
+    order, graph = list(shapes), network.graph
+    twins = [each.name for each in graph.nodes if each.op == "flatten" and each.inputs[0] == node]  # the same numbers
+    behind = (name for name in order[order.index(node) + 1 :] if name in matching.tensors and name not in twins)
+    if (later := next(behind, None)) is None:
+        return False
+    part = graph.leading_to(later, starts={node})
+    there = matching.tensors[later].array
+    if there.size != math.prod(shapes[later]) or any(SOURCE in each.inputs for each in part.nodes):
+        return False
+    vector = matching.tensors[node].array.reshape(shapes[node]).astype(np.float64)
+    made = interpret(part, fast, network.params, {node: vector})
+    return bool(np.linalg.norm(made - there.reshape(shapes[later])) > _NEAR * np.linalg.norm(there))
