@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import arrays
 
-from refnet import Network, RequestError, build, random_input, random_params
+from refnet import Network, RequestError, build, probe, random_input, random_params
 from refnet.files.schemes import SCHEMES
 from refnet.graph import walk
 from refnet.judge.dumps.ends import with_ends
@@ -294,3 +295,19 @@ def test_an_activation_is_what_holds_its_numbers_where_modules_have_other_number
     found = matched(names, network=Network(graph, random_params(graph)))
     made = {each.source: node for node, each in found.tensors.items()}
     assert {name: made.get(name) for name in places} == places
+
+
+def test_a_gate_under_the_name_of_the_stems_activation_is_not_the_stems():
+    """Keras numbers activations of a class: where all but gates are of another one, `activation` is the first gate."""
+    graph = build("timm/semnasnet_050", width=0.35, size=(40, 56), classes=7)
+    net = Network(graph, random_params(graph))
+    made, counts, names = {"input": probe(graph, 1), **net.trace(probe(graph, 1))}, Counter(), {}
+    kinds = {"conv2d": "conv2d", "pointwise_conv2d": "conv2d", "batch_norm": "batch_normalization", "relu": "re_lu"}
+    kinds |= {"depthwise_conv2d": "depthwise_conv2d", "sigmoid": "activation", "scale": "multiply"}
+    for node in graph.nodes[:-2]:
+        if (kind := kinds.get(node.op)) is not None:
+            number, counts[kind] = counts[kind], counts[kind] + 1
+            names[f"{kind}_{number}" if number else kind] = node.name
+    dumped = {name: made[node].transpose(0, 2, 3, 1) for name, node in names.items()}
+    found = matched(dumped, made, network=net)
+    assert {each.source: node for node, each in found.tensors.items() if each.source in names} == names

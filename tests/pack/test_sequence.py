@@ -11,7 +11,7 @@ from refnet import Network, build, compare, probe, random_params, write_pack
 from refnet.bugs.sites import styles
 from refnet.graph import Graph, Node, interpret
 from refnet.pack.matching.match import match_tensors
-from refnet.pack.matching.sequence import by_order, orders_of
+from refnet.pack.matching.sequence import by_order, orders_of, parts_of_orders
 from refnet.readings import fast
 from refnet.readings.shapes import shapes
 
@@ -130,6 +130,23 @@ def test_a_single_tensor_that_is_left_over_is_told_by_the_order_of_all_others():
     found = match_tensors(numbered, shapes, golden.__getitem__, network=NET)
     assert not found.unmatched
     assert found.tensors[dumped[0]].source == "0"
+
+
+@pytest.mark.parametrize("part", [slice(0, 24), slice(12, 32)])
+def test_some_blocks_of_a_port_that_is_wrong_throughout_are_told_by_their_order(part):
+    golden, dumped = {"input": X, **NET.trace(X)}, dict([*transposed().items()][part])
+    sides = {node: y.shape for node, y in golden.items()}
+    numbered = {f"{index:02d}_map": y for index, y in enumerate(dumped.values())}
+    found = match_tensors(numbered, sides, golden.__getitem__, network=NET)
+    assert {node: each.source for node, each in found.tensors.items()} == dict(zip(dumped, numbered, strict=True))
+
+
+def test_a_part_of_a_dump_is_not_told_where_a_tensor_has_other_channels():
+    sides = {name: (1, *side) for name, side in shapes(GRAPH).items()}
+    found = {f"t{i}": side for i, side in enumerate([*sides.values()][:20])}
+    assert {name: f"t{i}" for i, name in enumerate([*sides][:20])} in parts_of_orders(GRAPH, found, sides)
+    found["t9"] = (1, 7, *found["t9"][2:])
+    assert parts_of_orders(GRAPH, found, sides) == []
 
 
 @pytest.mark.parametrize("joins", [("add", "scale", "flatten"), ("add",)])

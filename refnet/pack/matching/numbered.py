@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 
 from refnet.graph import Graph
 from refnet.network import Network
@@ -16,7 +17,7 @@ from refnet.pack.matching.layouts import axis_orders
 from refnet.pack.matching.likeness import Tables
 from refnet.pack.matching.modules import block_ends, stem_end
 from refnet.pack.matching.roles import by_roles
-from refnet.pack.matching.sequence import by_order, has_channels
+from refnet.pack.matching.sequence import by_order, has_channels, parts_of_orders
 
 __all__ = ["by_numbers", "in_order"]
 
@@ -24,6 +25,7 @@ Shape = tuple[int, ...]
 
 _COUNTED = re.compile(r"(.*?)(\d+)(\D*)", re.DOTALL)
 _FEWEST, _KINDS = 3, 2  # tensors, and counts of channels, without which numbers prove nothing
+_PARTS = 8  # of dumps that may be held against each other: where more fit, shapes tell nothing
 _LEFT = 0.1  # of a candidate's tensors that may be left over, or be another's in its order
 
 
@@ -45,7 +47,7 @@ def in_order(
     own = {node: source for node, (source, _) in pairs.items()}
     rest = [source for source in found if source not in own.values()]
     guessed = {source for source, how in pairs.values() if how == "content"}
-    ordered = by_order(graph, found, tables.shapes) if rest or guessed else {}
+    ordered = _ordered(tables, network, found) if rest or guessed else {}
     if rest:
         alike = sum(ordered.get(node) == source for node, source in own.items())
         many = len(rest) > _LEFT * len(found)
@@ -69,6 +71,16 @@ def in_order(
     if otherwise and _explains_less(tables, network, {node: source for node, (source, _) in made.items()}, own):
         return {}
     return made
+
+
+def _ordered(tables: Tables, network: Network, found: Mapping[str, Shape]) -> dict[str, str]:
+    """The candidate's name of each node's tensor by the order of all; of parts of dumps that with most layers right."""
+    if told := by_order(network.graph, found, tables.shapes):
+        return told
+    parts = parts_of_orders(network.graph, found, tables.shapes)
+    if len(parts) < 2:
+        return parts[0] if parts else {}
+    return max(parts, key=partial(layers_right, tables, network)) if len(parts) <= _PARTS else {}
 
 
 def _more_explained(

@@ -15,7 +15,7 @@ from refnet.ops import ACTIVATIONS, GATES, OPS
 from refnet.pack.matching.layouts import axis_orders
 from refnet.pack.matching.modules import block_ends, stem_end
 
-__all__ = ["by_order", "has_channels", "orders_of"]
+__all__ = ["by_order", "has_channels", "orders_of", "parts_of_orders"]
 
 Shape = tuple[int, ...]
 
@@ -47,6 +47,20 @@ def orders_of(graph: Graph, found: Mapping[str, Shape], shapes: Mapping[str, Sha
         for pairs in ways:
             if all(_fits(found[source], shapes[node], last) for node, source in pairs.items()):
                 yield pairs
+
+
+def parts_of_orders(graph: Graph, found: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> list[dict[str, str]]:
+    """The same where a candidate has a part of a dump without a gap, such as its first blocks, of the right sizes."""
+    if len(found) < _FEWEST:
+        return []
+    ways: list[dict[str, str]] = []
+    for sources in _orders(found):
+        for nodes in _dumps(graph):
+            for first in range(len(nodes) - len(sources) + 1):
+                part = list(zip(nodes[first:], sources, strict=False))
+                if all(_fits(found[source], shapes[node], None) for node, source in part) and dict(part) not in ways:
+                    ways.append(dict(part))
+    return ways
 
 
 def _orders(names: Iterable[str]) -> list[list[str]]:

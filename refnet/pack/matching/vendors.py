@@ -91,7 +91,7 @@ def by_vendor(
                 continue
             if len(found) > len(best) and len(found) >= least:
                 best = with_activations(graph, called, found, plain)
-    others = {_module_of(name) for name, node in best.items() if is_other(name, node)}
+    others = {_module_of(name) for name, node in best.items() if is_other(name, node)} - {None}
     return {name: node for name, node in best.items() if not (_module_of(name) in others or is_other(name, node))}
 
 
@@ -196,9 +196,9 @@ def by_other_names(graph: Graph, tables: Tables, pairs: dict[str, tuple[str, str
         return bool(axis_orders(tables.found[name], tables.shapes.get(folded.get(node, node), ())))
 
     def is_other(name: str, node: str) -> bool:
-        full = tables.shapes.get(folded.get(node, node), ())
-        point = len(full) > 1 and all(side == 1 for side in full[2:])
-        return point and full[1] not in tables.found[name] and math.prod(full) != math.prod(tables.found[name])
+        found, full = tables.found[name], tables.shapes.get(folded.get(node, node), ())
+        point = len(full) > 1 and (_is_point(full) or _is_point(found))
+        return point and full[1] not in found and math.prod(full) != math.prod(found)
 
     candidate = tables.candidate
     named, folded = graph, dict[str, str]()
@@ -220,6 +220,11 @@ def by_other_names(graph: Graph, tables: Tables, pairs: dict[str, tuple[str, str
     for node, source in found.items():
         if (made := _activation_of(graph, tables, pairs, node, source)) is not None:
             pairs |= {graph[node].inputs[0]: pairs[node], node: (made, "vendor")}
+
+
+def _is_point(shape: tuple[int, ...]) -> bool:
+    """Whether a tensor has one number for each channel of an image, in whatever order of axes."""
+    return sum(side > 1 for side in shape[1:]) < 2
 
 
 def by_modules(
