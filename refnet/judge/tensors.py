@@ -65,6 +65,7 @@ class Judged:
     misdumped : tensors, in order, that are wrong in the dump alone: what follows was made of the right numbers
     search : how far the search for causes got
     apart : tensors, in order, that are right of what stands before their inputs, but not of these: runs of their own
+    partial : whether golden tensors that no segment covers are accepted
     """
 
     findings: tuple[Finding, ...]
@@ -77,6 +78,7 @@ class Judged:
     stored: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     search: Search = field(default_factory=Search)
     apart: tuple[str, ...] = ()
+    partial: bool = False
 
     def wrong(self) -> list[str]:
         """Names of the candidate's tensors that rounding does not explain, in order; not those that only follow."""
@@ -118,7 +120,9 @@ def judge_tensors(
     findings = tuple(judging.findings[name] for name in (SOURCE, *reference.graph.by_name) if name in judging.findings)
     bad = {each.judgement.verdict for each in findings} & {*FAILING} - ({"missing"} if partial else set())
     misdumped = tuple(each.name for each in findings if each.name in judging.misdumped)
-    judged = Judged(findings, {}, {}, not bad, misdumped=misdumped, stored=judging.stored, apart=judging.apart)
+    judged = Judged(
+        findings, {}, {}, not bad, misdumped=misdumped, stored=judging.stored, apart=judging.apart, partial=partial
+    )
     if not explain:
         return judged
     tell(judged)

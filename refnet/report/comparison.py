@@ -46,6 +46,7 @@ def comparison_document(found: Comparison, *, pack: str, candidate: str, precisi
         "pack": pack,
         "model": found.reference.graph.recipe.model,
         "precision": precision,
+        "partial": found.judged.partial,
         "tensors": [_entry(finding, found.matching) for finding in findings],
         "causes": [entry for finding in findings for entry in _causes(found, finding)],
         "patterns": [_pattern(pattern) for pattern in found.judged.patterns],

@@ -13,7 +13,7 @@ from typing import Any
 from refnet.judge.verdicts import FAILING
 from refnet.report.differences import network_words
 from refnet.report.junit import JUnitCase, suite
-from refnet.report.words import causes, figure, origin, summary, systematic
+from refnet.report.words import accepted, causes, figure, origin, summary, systematic
 from refnet.text import plain_document, table
 
 __all__ = ["comparison_junit", "comparison_table"]
@@ -50,9 +50,9 @@ def comparison_table(document: Mapping[str, Any], *, verbose: bool = False) -> s
     """
     document = plain_document(document)
     tensors = document["tensors"]
-    accepted = "missing" if document["verdict"] == "holds" else ""  # of a candidate that may be partial
+    failing = {*FAILING} - accepted(document)
     behind = Counter(t["follows"] for t in tensors if t.get("follows"))
-    shown = [t for t in tensors if verbose or (t["verdict"] in FAILING and t["verdict"] != accepted)]
+    shown = [t for t in tensors if verbose or t["verdict"] in failing]
     shown = [t for t in shown if verbose or not t.get("follows")]
     fine = Counter(tensor["verdict"] for tensor in tensors if tensor["verdict"] not in FAILING)
     parts = ["{candidate} against {pack}: {}, {precision}".format(network_words(document["model"]), **document)]
@@ -116,7 +116,7 @@ def _cases(document: Mapping[str, Any]) -> Iterator[JUnitCase]:
         why.setdefault(cause["node"], []).extend([sentence, *more])
     for tensor in document["tensors"]:
         name, verdict = tensor["name"], tensor["verdict"]
-        if verdict in FAILING:
+        if verdict in {*FAILING} - accepted(document):
             figures = [f"{key} {figure(tensor.get(key))}" for key in ("worst", "expected", "rms", "error")]
             message = f"{name}: {verdict}; {', '.join(figures)}"
             yield JUnitCase(name, verdict, message, "\n".join(why.get(name, [])))

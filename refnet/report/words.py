@@ -16,6 +16,7 @@ from refnet.judge.verdicts import FAILING
 from refnet.report.mistakes.bugs import ALONE, of_port
 
 __all__ = [
+    "accepted",
     "causes",
     "evidence_words",
     "figure",
@@ -159,11 +160,16 @@ def search_document(search: Search, what: str = "ways") -> dict[str, Any]:
     return {**search._asdict(), "seconds": seconds, "sentence": "" if search.finished else unfinished(search, what)}
 
 
+def accepted(document: Mapping[str, Any]) -> set[str]:
+    """Verdicts of a comparison that are none against the candidate, though such a tensor is not judged."""
+    return {"missing"} if document.get("partial") else set()
+
+
 def summary(document: Mapping[str, Any]) -> str:
     """The verdict, and what it rests on, in one line."""
     counts = Counter(tensor["verdict"] for tensor in document["tensors"])
-    accepted = " (accepted)" if document["verdict"] == "holds" else ""
-    parts = [f"{counts[verdict]} {verdict}{accepted}" for verdict in FAILING if counts[verdict]]
+    said = {verdict: f"{verdict} (accepted)" for verdict in accepted(document)}
+    parts = [f"{counts[verdict]} {said.get(verdict, verdict)}" for verdict in FAILING if counts[verdict]]
     if document["unmatched"]:
         parts.append(f"{len(document['unmatched'])} unmatched")
     return ": ".join([document["verdict"], *([", ".join(parts)] if parts else [])])

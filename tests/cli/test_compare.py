@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -136,6 +137,15 @@ def test_missing_tensors_fail_unless_partial(pack, tensors, tmp_path, capsys):
     port = dumped(tmp_path / "port", dict(list(tensors.items())[:9]))
     assert compared(capsys, str(pack), port)[0] == 1
     assert compared(capsys, str(pack), port, "--partial")[0] == 0
+
+
+def test_missing_tensors_that_are_accepted_have_no_line_beside_a_wrong_one(pack, tensors, tmp_path, capsys):
+    first = list(tensors)[1]
+    port = dumped(tmp_path / "port", {**dict(list(tensors.items())[:9]), first: 2 * tensors[first]})
+    assert main(["compare", str(pack), port, "--partial", "--junit", str(tmp_path / "found.xml")]) == 1
+    assert "  missing  " not in (said := capsys.readouterr().out)
+    assert re.search(r"fails: 1 wrong, \d+ missing \(accepted\)$", said.strip())
+    assert 'failures="1"' in (tmp_path / "found.xml").read_text()
 
 
 def test_integer_tensors_are_judged_by_their_scales(pack, tensors, tmp_path, capsys):
