@@ -12,7 +12,7 @@ from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
 from refnet.graph import SOURCE
 from refnet.judge.causes.budget import SearchBudget
-from refnet.judge.causes.short_runs import short_runs
+from refnet.judge.causes.short_runs import lone_short_runs, short_runs
 from refnet.judge.causes.ways import Ways
 from refnet.judge.reference import Reference
 from refnet.judge.tensors import judge_tensors
@@ -33,15 +33,18 @@ def port(move, factors=(), stores=(), weights=()):
 
 
 def tensors_of_port(move, factors=(), stores=(), weights=()):
-    """A port with sums in another order, which rounds what operations multiply, make or hold."""
+    """A port with sums in another order, which rounds what operations, or nodes, multiply, make or hold."""
     made = {SOURCE: X}
     for node in GRAPH.leading_to(LOGITS).nodes:
+        called = {node.op, node.name}
         slots = {slot: PARAMS[f"{node.name}.{slot}"] for slot in node.params}
-        slots = {slot: move(y) if slot == "w" and node.op in (*factors, *weights) else y for slot, y in slots.items()}
-        read = [move(made[name]) if node.op in factors else made[name] for name in node.inputs]
+        is_short, is_stored = not called.isdisjoint(factors), not called.isdisjoint(stores)
+        held = is_short or not called.isdisjoint(weights)
+        slots = {slot: move(y) if slot == "w" and held else y for slot, y in slots.items()}
+        read = [move(made[name]) if is_short else made[name] for name in node.inputs]
         own = [slots.get(slot) for slot in OPS[node.op].params]
         y = getattr(ORDERS["pairwise"], node.op)(*read, *own, **node.attrs)
-        made[node.name] = move(y) if node.op in stores and node.name != LOGITS else y
+        made[node.name] = move(y) if is_stored and node.name != LOGITS else y
     return made
 
 
@@ -85,6 +88,35 @@ def test_roundings_that_fall_at_random_are_told_from_none():
 def test_what_makes_all_numbers_a_little_smaller_is_not_taken_for_numbers_that_are_cut_off():
     params = {name: y * np.float32(1 - 2.0**-9) if name.endswith(".gamma") else y for name, y in PARAMS.items()}
     assert told(cut(Parts(GRAPH), params, LOGITS, {SOURCE: X}, judged=False).result.astype(np.float32)) == []
+
+
+def told_of_one(logits):
+    """What is said of one node's numbers in a short format."""
+    segment = cut(Parts(GRAPH), PARAMS, LOGITS, {SOURCE: X, LOGITS: logits})
+    causes = lone_short_runs(Ways(segment, SearchBudget(), long=True), Precision.of("float32"))
+    return [(mistake.bug, mistake.form, mistake.node) for cause in causes for mistake, _ in cause.parts]
+
+
+@pytest.mark.parametrize(
+    ("move", "rounded_there", "node", "words"),
+    [
+        (TF32, "factors", "head.conv", ("factors-tf32", "tf32")),
+        (CUT, "factors", "block9.depthwise", ("factors-tf32", "bfloat16 truncated")),
+        (partial(rounded, store="float16"), "stores", "block8.add", ("fp16-storage", "float16")),
+    ],
+    ids=["factors", "factors that are cut off", "a store"],
+)
+def test_a_short_format_at_one_node_is_told_from_the_logits(move, rounded_there, node, words):
+    assert told_of_one(port(move, **{rounded_there: [node]})) == [(*words, node)]
+
+
+def test_short_formats_at_two_nodes_are_not_said_to_be_at_one():
+    assert told_of_one(port(TF32, factors=["head.conv", "block9.project"])) == []
+
+
+def test_roundings_at_random_at_one_node_are_in_no_format():
+    move = partial(at_random, store="tf32", drawn=np.random.default_rng(1))
+    assert told_of_one(port(move, factors=["head.conv"])) == []
 
 
 FEW = ("block1.project.bn", "block2.project.bn", "block3.project.bn", "block3.add", "block4.project")

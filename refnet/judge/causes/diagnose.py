@@ -31,7 +31,7 @@ from refnet.judge.causes.in_classes import in_classes
 from refnet.judge.causes.in_part import in_part
 from refnet.judge.causes.likely import FREQUENT, RARER
 from refnet.judge.causes.pictured import cuts_of_pictures, kernels_of_pictures, usual_pictures
-from refnet.judge.causes.short_runs import short_runs
+from refnet.judge.causes.short_runs import lone_short_runs, short_runs
 from refnet.judge.causes.starts import MANY, begun, begun_soon
 from refnet.judge.causes.ways import EXACT, LAST, LOOSE, SHORT, SHOWN, Way, Ways
 from refnet.judge.measures.yardstick import judge_segment, useful_limit
@@ -310,6 +310,7 @@ class Diagnosis:
         yield close(list(ways.scaled()))  # of hundreds of inputs
         yield close([*usual_pictures(ways)])
         yield self._formats(ways)
+        yield lone_short_runs(ways, self.precision)
         first += [*short, *more]
         yield accepted.foremost()
         return first, kinds

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,19 +31,22 @@ from refnet.readings import fast
 from refnet.readings.orders import at_random, rounded, truncated
 from refnet.readings.precision import FLOATS, Precision
 
-__all__ = ["short_runs"]
+__all__ = ["lone_short_runs", "short_runs"]
 
 Array = npt.NDArray[Any]
 
 # What may be left of an error, and of what roundings at random leave of it, or weights that are a little smaller: half
 # of its square, so that more of it is explained than not.
 _SHARE = math.sqrt(0.5)
+_LONE = 0.3  # the same of one node's roundings, of which few fall elsewhere: of two nodes' each leaves more
 _DRAWN = 6  # runs with roundings at random
 _LESS = 1 - 2.0**-10  # times a weight: how far that moves a result is what counts, not how much smaller it is
 _CHANCE = 1e-3  # that one of all runs leaves as little of an error that has nothing to do with it
 # How far from what the first run moves, by the units of the formats, an error may be for a format to be looked at: a
 # cut errs by twice as much, and to one side, which adds up from layer to layer. Only the time depends on it.
 _NEAR = 8.0
+_FACTORS, _STORES = ("tf32", "bfloat16"), ("float16", "bfloat16")
+_NONE: Mapping[str, Array] = MappingProxyType({})
 
 
 class _Rounding(NamedTuple):
@@ -52,6 +56,7 @@ class _Rounding(NamedTuple):
     ----------
     graph, params : as they are or folded
     cut : whether toward zero, not to the nearest
+    scope : of which kind the nodes are; None for one node
     factors, stores : the nodes of which both factors are rounded, or what they make
     weights : what is rounded of the params of all nodes: '', 'alone' for weights alone, or 'all'
     """
@@ -60,17 +65,18 @@ class _Rounding(NamedTuple):
     params: Mapping[str, Array]
     store: str
     cut: bool
-    scope: Scope
+    scope: Scope | None
     factors: tuple[str, ...] = ()
     stores: tuple[str, ...] = ()
     weights: str = ""
 
     @property
-    def parts(self) -> list[tuple[Mistake, Extent]]:
+    def parts(self) -> list[tuple[Mistake, Extent | None]]:
         """What a port has wrong that rounds so, and where."""
         form, facts = f"{self.store} truncated" if self.cut else self.store, {"store": self.store}
         bug, places = ("factors-tf32", self.factors) if self.factors else ("fp16-storage", self.stores)
-        made = [(Mistake(bug, places[0], form, facts), Extent(self.scope, places))]
+        extent = None if self.scope is None else Extent(self.scope, places)
+        made: list[tuple[Mistake, Extent | None]] = [(Mistake(bug, places[0], form, facts), extent)]
         if self.weights:
             held = tuple(node.name for node in self.graph.nodes if "w" in node.params or self.weights == "all")
             held = tuple(name for name in held if self.graph[name].params)
@@ -83,12 +89,23 @@ class _Rounding(NamedTuple):
         held = precision.u_factor if self.factors else precision.u_store
         return not self.cut and held >= FLOATS[self.store].u
 
-    def run(self, given: Mapping[str, Array], drawn: np.random.Generator | None = None) -> Array:
-        """What the graph makes so; with roundings at random, if that is asked for."""
+    def run(
+        self, given: Mapping[str, Array], drawn: np.random.Generator | None = None, kept: Mapping[str, Array] = _NONE
+    ) -> Array:
+        """What the graph makes so, from what no rounding reaches; with roundings at random, if that is asked for."""
+        return self.values(given, drawn, kept)[self.graph.nodes[-1].name]
+
+    def values(
+        self, given: Mapping[str, Array], drawn: np.random.Generator | None = None, kept: Mapping[str, Array] = _NONE
+    ) -> dict[str, Array]:
+        """Every tensor of such a run."""
         nearest = partial(truncated if self.cut else rounded, store=self.store)
         move: Callable[[Array], Array] = nearest if drawn is None else partial(at_random, store=self.store, drawn=drawn)
-        values = dict(given)
+        values, reached = {**given, **kept}, {*self.factors, *self.stores}
         for node in self.graph.nodes:
+            if node.name in kept and node.name not in reached and reached.isdisjoint(node.inputs):
+                continue
+            reached.add(node.name)
             read = [values[name] for name in node.inputs]
             slots = {slot: self.params[f"{node.name}.{slot}"] for slot in OPS[node.op].params if slot in node.params}
             short = node.name in self.factors
@@ -96,10 +113,13 @@ class _Rounding(NamedTuple):
             own = [held.get(slot) for slot in OPS[node.op].params]
             y = getattr(fast, node.op)(*(map(move, read) if short else read), *own, **node.attrs)
             values[node.name] = move(y) if node.name in self.stores else y
-        return values[self.graph.nodes[-1].name]
+        return values
 
     def _is_held(self, slot: str) -> bool:
         return self.weights == "all" or (self.weights == "alone" and slot == "w")
+
+
+_Moved = Callable[..., Array]
 
 
 def short_runs(ways: Ways, precision: Precision) -> Iterator[Cause]:
@@ -109,33 +129,63 @@ def short_runs(ways: Ways, precision: Precision) -> Iterator[Cause]:
     ----------
     precision : that the candidate declares, which is no cause
     """
+    if _may_be_short(ways):
+        moved = _moved(ways)
+        yield from _best(ways, precision, moved, _sized_alike(_roundings(ways), moved, ways.before), _SHARE)
+
+
+def lone_short_runs(ways: Ways, precision: Precision) -> Iterator[Cause]:
+    """The same of the factors of one layer, or of one tensor as it is stored, behind which others follow."""
+    if _may_be_short(ways):
+        yield from _best(ways, precision, _moved(ways), _of_lone_nodes(ways), _LONE)
+
+
+def _may_be_short(ways: Ways) -> bool:
+    return ways.segment.view is None and bool(ways.before) and any(ways.segment.nodes(*CONVOLUTIONS))
+
+
+def _given(ways: Ways) -> dict[str, Array]:
+    """What a segment reads, of the images that are run, in float32."""
     segment, images = ways.segment, ways.runs.images
-    if segment.view is not None or not ways.before or not any(segment.nodes(*CONVOLUTIONS)):
-        return
     given = {name: y[images] if len(y) == segment.batch else y for name, y in segment.given.items()}
-    given = {name: y.astype(np.float32) for name, y in given.items()}
+    return {name: y.astype(np.float32) for name, y in given.items()}
+
+
+def _moved(ways: Ways, kept: Mapping[str, Array] = _NONE) -> _Moved:
+    """How far a rounding moves what the segment makes."""
+    given = _given(ways)
 
     def moved(one: _Rounding, drawn: np.random.Generator | None = None) -> Array:
         ways.budget.check()
         with np.errstate(all="ignore"):
-            return np.asarray(ways.lens(one.run(given, drawn)) - ways.honest, np.float64).ravel()
+            return np.asarray(ways.lens(one.run(given, drawn, kept)) - ways.honest, np.float64).ravel()
 
-    found = list(_sized_alike(_roundings(ways), moved, ways.before))
-    error = (ways.target - ways.honest).ravel()
-    left, best, effect = min(((_left(error, each), one, each) for one, each in found), key=lambda each: each[0])
-    if left > _SHARE * ways.before or best.is_in(precision):
+    return moved
+
+
+def _best(
+    ways: Ways, precision: Precision, moved: _Moved, tried: Iterable[tuple[_Rounding, Array]], share: float
+) -> Iterator[Cause]:
+    """The rounding that leaves least of an error, if that is far less than others leave."""
+    error, sizes = (ways.target - ways.honest).ravel(), list[float]()
+
+    def measured() -> Iterator[tuple[float, _Rounding, Array]]:
+        for one, each in tried:
+            sizes.append(root_mean_square(each))
+            yield _left(error, each), one, each
+
+    left, best, effect = min(measured(), key=lambda each: each[0])
+    if left > share * ways.before or best.is_in(precision):
         return
     drawn = np.random.default_rng(0)
     others = [moved(best, drawn) for _ in range(_DRAWN)]
-    by_chance = len(found) * (left / ways.before) ** (_dimensions(others) - 1)
+    as_large = sum(abs(size - ways.before) <= left for size in sizes)  # all others leave more
+    by_chance = as_large * (left / ways.before) ** (_dimensions(others) - 1)
     nearest = min(_left(error, each) for each in (*others, *_smaller(best, moved, error)))
     if by_chance < _CHANCE and left < _SHARE * nearest:
         mistakes, extents = zip(*best.parts, strict=True)
         ways.looked.append(Way(mistakes[0], extents[0], left, effect, None))
         yield Cause(mistakes, Judgement("rounding", rms=left / ways.before, yardstick="spread"), extents)
-
-
-_Moved = Callable[[_Rounding], Array]
 
 
 def _left(error: Array, effect: Array) -> float:
@@ -167,14 +217,35 @@ def _smaller(one: _Rounding, moved: _Moved, error: Array) -> Iterator[Array]:
         yield effect * (float(effect @ error) / (float(effect @ effect) or 1.0))
 
 
+def _graphs(ways: Ways) -> list[tuple[Graph, Mapping[str, Array]]]:
+    """The segment's graph with its params in float32, and folded, where there is batch norm."""
+    graph, params = ways.segment.graph, {name: y.astype(np.float32) for name, y in ways.segment.params.items()}
+    folded, weights = fold_batch_norm(graph, params)
+    return [(graph, params), *([(folded, {**params, **weights})] if len(folded) < len(graph) else [])]
+
+
+def _of_lone_nodes(ways: Ways) -> Iterator[tuple[_Rounding, Array]]:
+    """Roundings at each node, the last one first, and how far each moves what the segment makes."""
+    for graph, own in _graphs(ways):
+        plain = _Rounding(graph, own, "", cut=False, scope=None)
+        moved = _moved(ways, plain.values(_given(ways)))
+        for node in reversed(graph.nodes):
+            here = (node.name,)
+            if node.op in CONVOLUTIONS:
+                yield from _sized_alike(_in_formats(plain._replace(factors=here), _FACTORS), moved, ways.before)
+            if graph is ways.segment.graph and node.name != graph.output:
+                yield from _sized_alike(_in_formats(plain._replace(stores=here), _STORES), moved, ways.before)
+
+
+def _in_formats(one: _Rounding, formats: Iterable[str]) -> Iterator[_Rounding]:
+    """The same rounding to each format, to the nearest and toward zero."""
+    return (one._replace(store=store, cut=cut) for store, cut in itertools.product(formats, (False, True)))
+
+
 def _roundings(ways: Ways) -> Iterator[_Rounding]:
     """Those that are looked at; first factors in tf32."""
-    segment = ways.segment
-    parts, params = segment.parts, {name: y.astype(np.float32) for name, y in segment.params.items()}
-    graphs = [(segment.graph, params)]
-    folded, weights = fold_batch_norm(segment.graph, params)
-    if len(folded) < len(segment.graph):
-        graphs.append((folded, {**params, **weights}))
+    segment, graphs = ways.segment, _graphs(ways)
+    parts = segment.parts
     for graph, own in graphs:
         convolutions = [node.name for node in graph.nodes if node.op in CONVOLUTIONS]
         wide = [name for name in convolutions if graph[name].op != "depthwise_conv2d"]
@@ -189,7 +260,7 @@ def _roundings(ways: Ways) -> Iterator[_Rounding]:
         for scope, nodes in scopes.items():
             several.setdefault(tuple(nodes), scope)
         several.pop((), None)
-        for store, cut, (nodes, scope) in itertools.product(("tf32", "bfloat16"), (False, True), several.items()):
+        for store, cut, (nodes, scope) in itertools.product(_FACTORS, (False, True), several.items()):
             yield _Rounding(graph, own, store, cut, scope, factors=nodes)
     for graph, own in graphs:
         last = max(index for index, node in enumerate(graph.nodes) if node.op in CONVOLUTIONS)
@@ -199,7 +270,7 @@ def _roundings(ways: Ways) -> Iterator[_Rounding]:
             Scope("units"): [node.name for node in before if _ends_unit(parts, graph, node.name)],
             ALL: [node.name for node in before if graph is segment.graph],
         }
-        for store, cut, (scope, nodes) in itertools.product(("float16", "bfloat16"), (False, True), places.items()):
+        for store, cut, (scope, nodes) in itertools.product(_STORES, (False, True), places.items()):
             for held in ("", "alone", "all")[: 1 if scope.kind == "activations" else None] if nodes else ():
                 yield _Rounding(graph, own, store, cut, scope, stores=tuple(nodes), weights=held)
 
