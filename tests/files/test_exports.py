@@ -67,9 +67,10 @@ def found(exports, name):
 
 @cache
 def read(exports, name):
-    file = FILES[name]
-    model = None if name == ZEROS else file["model"]  # lost biases are differences
-    return load(exports / name, model=model, size=tuple(file["size"]))
+    file, checkpoint = FILES[name], found(exports, name)
+    if name == ZEROS or checkpoint.models == (file["model"],):  # lost biases are differences
+        return Network(checkpoint.graph, checkpoint.params)
+    return load(exports / name, model=file["model"], size=tuple(file["size"]))
 
 
 def logits(net, x):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from few_ports import GRAPH, PARAMS, X, is_short, judged, named, ran
-from scipy.special import ndtr
 
 from refnet import build, probe, random_params
 from refnet.bugs.catalogue import BUGS, LATE, REPLAYED
@@ -345,10 +344,6 @@ def swish(x):
     return x * (0.5 + 0.5 * np.tanh(x / 2))
 
 
-def gelu(x):
-    return x * ndtr(x)
-
-
 def mish(x):
     return x * np.tanh(np.logaddexp(0, x))
 
@@ -367,7 +362,6 @@ SHARED = {
         "hard_swish": lambda x: x.clip(0),
     },
     ("act-throughout", "swish"): dict.fromkeys(("relu", "hard_swish"), swish),
-    ("act-throughout", "gelu hard_swish"): {"hard_swish": gelu},
     ("gate-throughout", "tanh"): {"hard_sigmoid": np.tanh},
     ("act-swap", "relu"): {"hard_swish": lambda x: x.clip(0)},
     ("act-throughout", "leaky 0.1"): dict.fromkeys(("relu", "hard_swish"), lambda x: np.maximum(x, 0.1 * x)),
