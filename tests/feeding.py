@@ -37,10 +37,10 @@ def network(model, size=SIZE):
 
 
 @cache
-def shallow(size, rows=ROWS):
+def shallow(size, rows=ROWS, classes=10):
     """A few blocks with torchvision's preprocessing: what is looked for at the end alone runs all of a network."""
     own = build(V2, size=size).recipe.preprocessing
-    graph = build(Table(stem=16, rows=rows, last=64), size=size, classes=10)
+    graph = build(Table(stem=16, rows=rows, last=64), size=size, classes=classes)
     graph = replace(graph, recipe=replace(graph.recipe, preprocessing=own))
     return Network(graph, random_params(graph)), own
 
