@@ -20,15 +20,20 @@ from refnet.report.mistakes.bugs import of_port
 V3 = (  # blocks 2 to 5 are alike
     Row(3, 16, 8, False, "relu", 2),
     *4 * (Row(3, 24, 8, True, "hard_swish", 1),),
-    Row(3, 32, 12, False, "relu", 1),
+)
+CHAIN = (  # blocks 2 to 6 are alike, and have no shortcut
+    Row(3, 8, 8, False, "relu", 2),
+    *5 * (Row(3, 16, 8, False, "relu", 1, False),),
 )
 V1 = "timm/mobilenetv1_100"  # blocks 7 to 11 are alike
 
 
 @cache
 def network(kind):
-    table = Table(stem=8, rows=V3, last=32)
-    graph = build(V1, width=0.25, size=(40, 56), classes=12) if kind == V1 else build(table, size=(40, 56), classes=12)
+    if kind == V1:
+        graph = build(V1, width=0.25, size=(24, 40), classes=12)
+    else:
+        graph = build(Table(stem=8, rows=V3 if kind == "V3" else CHAIN, last=32), size=(24, 40), classes=12)
     return Network(graph, random_params(graph)), probe(graph, 1)
 
 
@@ -53,23 +58,24 @@ def said(kind, port, *dumped):
 
 
 @pytest.mark.parametrize(
-    ("of", "words"),
+    ("kind", "of", "words"),
     [
-        ({4: 3}, "block 4 has the weights of block 3"),
-        ({8: 10, 10: 8}, "blocks 8 and 10 have each other's weights"),
+        ("V3", {4: 3}, "block 4 has the weights of block 3"),
+        ("chain", {3: 5, 5: 3}, "blocks 3 and 5 have each other's weights"),
         (
-            {8: 7, 9: 8, 10: 9, 11: 10},
-            "of blocks 7 to 11, each but the first has the weights of the one before",
+            "chain",
+            {3: 2, 4: 3, 5: 4, 6: 5},
+            "of blocks 2 to 6, each but the first has the weights of the one before",
         ),
         (
-            {7: 8, 8: 9, 9: 10, 10: 11},
-            "of blocks 7 to 11, each but the last has the weights of the one behind",
+            "chain",
+            {2: 3, 3: 4, 4: 5, 5: 6},
+            "of blocks 2 to 6, each but the last has the weights of the one behind",
         ),
-        ({7: 11, 8: 10, 10: 8, 11: 7}, "blocks 7 to 11 have their weights in reverse order"),
+        ("chain", {2: 6, 3: 5, 5: 3, 6: 2}, "blocks 2 to 6 have their weights in reverse order"),
     ],
 )
-def test_blocks_with_weights_of_others_are_told_from_the_end_alone(of, words):
-    kind = V1 if max(of) > 4 else "V3"
+def test_blocks_with_weights_of_others_are_told_from_the_end_alone(kind, of, words):
     assert said(kind, loaded(kind, of)) == {"head.flatten": [[words]]}
 
 
