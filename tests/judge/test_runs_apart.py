@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from feeding import shallow
 
-from refnet import build, probe, random_params
+from refnet import probe
 from refnet.graph import SOURCE, Graph, Node, interpret, walk
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings import fast
 
-GRAPH = build("torchvision/mobilenet_v2", width=0.35, size=(40, 56), classes=6)
-PARAMS = random_params(GRAPH)
+NET, _ = shallow((40, 56))
+GRAPH, PARAMS = NET.graph, NET.params
 X = probe(GRAPH, 2)
 WIDE = {name: y.astype(np.float64) for name, y in PARAMS.items()}
 

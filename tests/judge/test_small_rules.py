@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from feeding import shallow
 
 from refnet import Network, build, compare, probe, random_params, write_pack
 from refnet.bugs.catalogue import BUGS
@@ -34,8 +35,8 @@ from refnet.judge.verdicts import Judgement
 from refnet.readings.bounds import Bound, Precision
 from refnet.report.mistakes.bugs import of_port
 
-GRAPH = build("torchvision/mobilenet_v2", width=0.25, size=(32, 32), classes=10)
-NET = Network(GRAPH, random_params(GRAPH))
+NET, _ = shallow((32, 32))
+GRAPH = NET.graph
 X = probe(GRAPH, 1)
 TRACE = NET.trace(X)
 REFERENCE = Reference.of(GRAPH, NET.params, {SOURCE: X, **TRACE})
@@ -76,8 +77,9 @@ def test_the_user_is_told_how_the_search_goes_on(pack):
 
 def test_arrays_of_float64_that_hold_float32_arithmetic_are_judged_as_float32(pack):
     """In float64 nothing of it is right; whether it is so is asked without looking for causes."""
-    assert compare(pack, wide(TRACE)).holds
-    assert compare(pack, wide(TRACE)).shown.narrow
+    found = compare(pack, wide(TRACE))
+    assert found.holds
+    assert found.shown.narrow
     assert not compare(pack, wide(TRACE), precision="float64", explain=False).holds
 
 
