@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from refnet import build, probe, random_params
+from refnet import Row, Table, build, probe, random_params
 from refnet.graph import SOURCE, Graph, interpret, walk
 from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings import fast
 from refnet.report.mistakes.bugs import of_port
 
-GRAPH = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 48), classes=6)
+ROWS = (
+    Row(3, 16, 8, True, "relu", 2),
+    Row(3, 24, 12, False, "relu", 2),
+    Row(3, 32, 12, False, "relu", 1),
+    Row(5, 48, 16, True, "hard_swish", 2),
+    *4 * (Row(5, 32, 16, True, "hard_swish", 1),),
+)
+GRAPH = build(
+    Table(stem=16, stem_act="hard_swish", rows=ROWS, last=48, hidden=32, act="hard_swish"), size=(40, 48), classes=6
+)
 PARAMS = random_params(GRAPH)
 X = probe(GRAPH, 2)
 
