@@ -25,15 +25,14 @@ CHAIN = (  # blocks 2 to 6 are alike, and have no shortcut
     Row(3, 8, 8, False, "relu", 2),
     *5 * (Row(3, 16, 8, False, "relu", 1, False),),
 )
-V1 = "timm/mobilenetv1_100"  # blocks 7 to 11 are alike
+V1 = Row(3, 8, 16, False, "relu", 2), *5 * (Row(3, 16, 16, False, "relu", 1),)  # blocks 2 to 6 are alike
+TABLES = {"V3": V3, "chain": CHAIN, "V1": V1}
 
 
 @cache
 def network(kind):
-    if kind == V1:
-        graph = build(V1, width=0.25, size=(24, 40), classes=12)
-    else:
-        graph = build(Table(stem=8, rows=V3 if kind == "V3" else CHAIN, last=32), size=(24, 40), classes=12)
+    table = Table(stem=8, rows=TABLES[kind], last=None if kind == "V1" else 32, bottleneck=kind != "V1")
+    graph = build(table, size=(24, 40), classes=12)
     return Network(graph, random_params(graph)), probe(graph, 1)
 
 
@@ -82,7 +81,7 @@ def test_blocks_with_weights_of_others_are_told_from_the_end_alone(kind, of, wor
 @pytest.mark.parametrize(
     ("kind", "block", "other", "part", "words"),
     [
-        (V1, 9, 8, "depthwise", "it has the weights and the batch norm of block8.depthwise"),
+        ("V1", 5, 4, "depthwise", "it has the weights and the batch norm of block4.depthwise"),
         ("V3", 4, 2, "project.bn", "it has the batch norm of block2.project"),
         ("V3", 5, 3, "se.reduce", "it has the weights of block3.se.reduce"),
     ],
