@@ -196,7 +196,7 @@ def compare(
     if port.runs and all(finding.judgement.yardstick == "bound" for finding in found.findings):
         matching = matching._replace(unmatched=[])  # a runtime's inner tensors: every segment was judged without them
     finite = cache(lambda name: bool(np.isfinite(real[name]).all()))
-    matching = _beside(matching, real, found, full, finite)
+    matching = _beside(matching, real, found, reference, full, finite)
     other = read_candidate(again) if isinstance(again, str | Path) else again
     moved = tuple(unsteady(port.tensors, other, matching, graph)) if other is not None else ()
     if others := {each.node for each in moved if each.kind != "order"}:
@@ -356,12 +356,14 @@ def _beside(
     matching: Assignment,
     real: RealTensors,
     found: Judged,
+    reference: Reference,
     full: Mapping[str, tuple[int, ...]],
     finite: Callable[[str], bool],
 ) -> Assignment:
     """What is left over, told apart: what adds nothing, and what may be a missing tensor, or is not finite."""
     lacking = [each.name for each in found.findings if each.judgement.verdict == "missing"]
-    own = {node: each.load for node, each in matching.tensors.items() if each.layout != "unknown"}
+    own = {SOURCE: lambda: reference.golden(SOURCE)}  # which a port may dump with a border alone
+    own |= {node: each.load for node, each in matching.tensors.items() if each.layout != "unknown"}
     beside = list(extras(matching.unmatched, real, own, full))
     unknown = [each.source for each in beside if each.kind == "unknown"]
     unmatched = [

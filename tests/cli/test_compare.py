@@ -116,6 +116,14 @@ def test_a_tensor_that_adds_nothing_is_listed_and_no_fault(pack, tensors, tmp_pa
     assert {each["source"]: each["kind"] for each in found["extras"]} == {"mystery": "unknown", "clone": "copy"}
 
 
+def test_a_border_around_an_input_that_is_not_dumped_is_told(pack, tensors, tmp_path, capsys):
+    around = np.pad(read_pack(pack).tensor("input"), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    port = archived(tmp_path / "port", {**tensors, "pad": around})
+    status, found = compared(capsys, str(pack), port)
+    assert status == 0
+    assert [(each["source"], each["kind"], each["node"]) for each in found["extras"]] == [("pad", "padded", "input")]
+
+
 def test_a_tensor_that_may_be_a_missing_one_fails(pack, tensors, tmp_path, capsys):
     last = tensors["head.flatten"]
     some = {name: y for name, y in tensors.items() if not name.startswith("head.logits") and name != "head.flatten"}
