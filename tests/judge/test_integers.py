@@ -187,6 +187,15 @@ def test_a_port_that_was_given_another_input_is_wrong_there_alone(packs, name):
     assert [cause.rule for cause in found.findings[0].causes] == [name]
 
 
+@pytest.mark.parametrize("name", ["input-channels-reversed", "input-of-other-bytes"])
+def test_another_input_that_is_not_dumped_is_told_by_the_end_alone(packs, name):
+    pack = packs["int8"]
+    made = pack.net.trace(INPUTS[name](pack.tensor("input")).astype(np.int8))
+    end = list(made)[-1]
+    (found,) = compare_integers(pack, {end: made[end]}, partial=True).findings[-1:]
+    assert [(cause.rule, cause.left) for cause in found.causes] == [(name, 0)]
+
+
 @pytest.mark.parametrize("name", ["input-channels-reversed", "input-of-other-bytes", "input-laid-out-otherwise"])
 def test_another_input_that_is_not_dumped_is_told_by_the_first_layer(packs, name):
     pack = packs["int8"]

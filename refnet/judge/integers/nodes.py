@@ -8,7 +8,7 @@ the port does. Where several do, all are told, and in how many elements of an in
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ from refnet.judge.integers.tensors import (
     integers_in_order,
     match_integers,
 )
-from refnet.judge.integers.through import ALL, causes_through
+from refnet.judge.integers.through import ALL, causes_through, inputs_through
 from refnet.judge.verdicts import is_left_off
 from refnet.network.quantised import QuantisedNetwork
 from refnet.pack.candidate import read_candidate
@@ -314,13 +314,21 @@ class _Judge:
             causes = causes_through(self.net, span, values, mine) or causes
         if SOURCE in self.found or not all(cause.left for cause in causes):
             return causes
-        return causes_of_input(work, self._fed(work.node), mine) or causes
+        fed = causes_of_input(work, self._fed(work.node), mine)
+        if len(span) > 1 and all(cause.left for cause in fed) and _begin(span):
+            given = ((rule, self._tensor(SOURCE, y)) for rule, y in self._guesses())
+            fed = inputs_through(self.net, span, values, given, mine) or fed
+        return fed or causes
+
+    def _guesses(self) -> Iterator[tuple[str, Array]]:
+        """What a port may have been given that does not say it, by rule."""
+        made = guesses(self.golden.tensors[SOURCE], self.net.quantised.get(SOURCE))
+        return ((rule, np.ascontiguousarray(y)) for rule, y in made)
 
     def _fed(self, node: Node) -> Iterator[tuple[str, Any]]:
         """What a first layer may have read in a port that does not say it, by rule: another input, or its integers."""
-        x, q, name = self.golden.tensors[SOURCE], self.net.quantised.get(SOURCE), node.inputs[0]
+        inputs, name = self._guesses(), node.inputs[0]
         maker = self.net.graph.by_name.get(name)
-        inputs = ((rule, np.ascontiguousarray(y)) for rule, y in guesses(x, q))
         if node.inputs == (SOURCE,):
             yield from ((rule, self._tensor(SOURCE, y)) for rule, y in inputs)
         elif maker is not None and maker.op == "quantize" and maker.inputs == (SOURCE,) and name not in self.found:
@@ -346,6 +354,11 @@ class _Judge:
             return None
         held = {slot: self.net.params[f"{node.name}.{slot}"] for slot in node.params}
         return IntegerNode(node, tuple(inputs), held, q, self.net.kernels, mine)
+
+
+def _begin(span: Sequence[Node]) -> bool:
+    """Whether nodes read the network's input, and else what they make themselves."""
+    return {name for node in span for name in node.inputs} - {node.name for node in span} == {SOURCE}
 
 
 def _apart(finding: IntegerFinding, mine: Array, known: Array, causes: tuple[IntegerCause, ...]) -> IntegerFinding:

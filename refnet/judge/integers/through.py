@@ -1,4 +1,4 @@
-"""Rules that explain integers through nodes that a port does not dump: everywhere, at one kind of nodes, or at one.
+"""What explains integers through nodes that a port does not dump: rules at all, some or one of them; another input.
 
 A network of integers runs in milliseconds, so that rules are replayed through all that lies between two tensors.
 """
@@ -6,7 +6,7 @@ A network of integers runs in milliseconds, so that rules are replayed through a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,13 @@ import numpy.typing as npt
 from refnet.bugs.integers.catalogue import INTEGER_BUGS, kernels_beside
 from refnet.bugs.integers.node import IntegerNode
 from refnet.errors import RefnetError
-from refnet.graph import Node
+from refnet.graph import SOURCE, Node
 from refnet.judge.integers.rules import KERNELS, IntegerCause
 from refnet.network.quantised import QuantisedNetwork
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 from refnet.readings.quantised import run_node
 
-__all__ = ["ALL", "causes_through"]
+__all__ = ["ALL", "causes_through", "inputs_through"]
 
 Array = npt.NDArray[Any]
 Rule = Callable[[IntegerNode], Array | None]
@@ -47,8 +47,7 @@ def causes_through(
     q = net.quantised.get(last)
     if q is None or mine.shape != reference.shape:
         return []
-    # Each integer that is not cut off tells eight bits.
-    telling = float(256 ** min(int(((mine > q.low) & (mine < q.high)).sum()), 8)) * _CHANCE
+    telling = _telling(mine, q)
     rules = {**INTEGER_BUGS, **{KERNELS + name: _under(name) for name in kernels_beside(net.kernels)}}
     ops = list(dict.fromkeys(node.op for node in span if node.params))
     kinds: list[tuple[str, Sequence[Node]]] = [(op, [node for node in span if node.op == op]) for op in ops]
@@ -69,6 +68,33 @@ def causes_through(
         if found:
             return found
     return []
+
+
+def inputs_through(
+    net: QuantisedNetwork,
+    span: Sequence[Node],
+    values: Mapping[str, Any],
+    given: Iterable[tuple[str, Any]],
+    mine: Array,
+) -> list[IntegerCause]:
+    """What a port was given that does not say it, by the integers of the last of the nodes behind it.
+
+    Parameters
+    ----------
+    span, values : as of `causes_through`; all from the network's input on
+    given : by rule, what it may have been
+    """
+    replay, q, tried = _Replay(net, span, values), net.quantised.get(span[-1].name), [*given]
+    if q is None or len(tried) > _telling(mine, q):
+        return []
+    reference = values[span[-1].name].values
+    fits = {rule for rule, x in tried if (y := replay.fed(x)) is not None and np.array_equal(y, mine)}
+    return [IntegerCause(rule, 0, int((mine != reference).sum())) for rule in sorted(fits)]
+
+
+def _telling(mine: Array, q: Quantisation) -> float:
+    """How many ways integers tell apart, of which each that is not cut off tells eight bits."""
+    return float(256 ** min(int(((mine > q.low) & (mine < q.high)).sum()), 8)) * _CHANCE
 
 
 def _under(kernels: str) -> Rule:
@@ -105,6 +131,17 @@ class _Replay:
             return None
         made = values[self.span[-1].name]
         return np.asarray(made.values if isinstance(made, QuantisedTensor) else made) if changed else None
+
+    def fed(self, x: Any) -> Array | None:
+        """What the last node makes of another input; None where it cannot be run."""
+        values = {**self.values, SOURCE: x}
+        try:
+            for node in self.span:
+                inputs, q = [values[name] for name in node.inputs], self.net.quantised.get(node.name)
+                values[node.name] = run_node(node, inputs, self.net.params, q, self.net.kernels)
+        except (RefnetError, ValueError):
+            return None
+        return np.asarray(values[self.span[-1].name].values)
 
     def _by(self, rule: Rule, node: Node, inputs: list[Any], q: Quantisation) -> Array | None:
         held = {slot: self.net.params[f"{node.name}.{slot}"] for slot in node.params}
