@@ -52,6 +52,7 @@ class Fault(NamedTuple):
 
 _FORGOTTEN = ("mean", "own", "unwritten", "beta", "var")
 _PARTS = ("mean unscaled", "gamma added", "gamma divides", "weights divided", "bias as it was")
+_ESTIMATES = tuple(f"{table} {steps}" for table in ("bits", "arm") for steps in range(3))
 _ONE_SIDED = tuple(f"{per} {how}" for per in ("tensor", "channel", "integers") for how in ("cut", "down", "up", "half"))
 _TRANSPOSED = ("kernel-transpose", "depthwise-axes", "weights-transpose")
 
@@ -64,7 +65,7 @@ _TABLE = (
     Kind("mean-forgotten", ("bn-fold-bias",), (_LIES, _FOLD), _FORGOTTEN),
     Kind("fold-bias", ("bn-fold-bias", "bn-beta-scaled", "bn-bias-terms"), (_FOLD,)),
     Kind("var-std", ("bn-var-std",), (_FOLD,)),
-    Kind("formula", ("norm-parts",), (_FOLD,), _PARTS),
+    Kind("formula", ("norm-parts", "bn-root-estimated"), (_FOLD,), (*_PARTS, *_ESTIMATES)),
     Kind("fold-again", ("fold-repeated",), (_FOLD,)),
     Kind("fold-misplaced", ("fold-elsewhere",), (_FOLD,)),
     Kind("normalised", ("normalisation-folded",)),

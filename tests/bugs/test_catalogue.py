@@ -49,6 +49,7 @@ def test_a_bug_is_a_function_with_a_sentence():
         "joins",
         "kernels",
         "norm_forms",
+        "roots",
         "batch_statistics",
         "curves",
         "in_place",

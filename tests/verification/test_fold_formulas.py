@@ -24,6 +24,15 @@ def folding(
     return fold
 
 
+def fast_inverse_root(x, steps):
+    """As games computed it, with some of Newton's steps behind the bits."""
+    x = x.astype(np.float32)
+    y = (np.int32(0x5F3759DF) - (x.view(np.int32) >> 1)).view(np.float32)
+    for _ in range(steps):
+        y = y * (np.float32(1.5) - np.float32(0.5) * x * y * y)
+    return y.astype(np.float64)
+
+
 @pytest.mark.parametrize(
     ("fold", "bug", "form", "arrays"),
     [
@@ -41,6 +50,8 @@ def folding(
         (folding(offset=lambda beta, mean, s: 2 * beta - mean * s), "bn-bias-terms", "2 1 0", 18),
         (folding(offset=lambda beta, mean, s: beta - mean), "norm-parts", "mean unscaled", 18),
         (folding(factor=lambda gamma, divisor: 1 / gamma / divisor), "norm-parts", "gamma divides", 36),
+        (folding(lambda var, eps: 1 / fast_inverse_root(var + eps, 0)), "bn-root-estimated", "bits 0", 36),
+        (folding(lambda var, eps: 1 / fast_inverse_root(var + eps, 1)), "bn-root-estimated", "bits 1", 36),
         (folding(factor=lambda gamma, divisor: gamma**2 / divisor), "bn-gamma-function", "squared", 36),
     ],
 )

@@ -38,6 +38,9 @@ _MANNERS = {
     "half": "cut off toward zero once half a step is added",
 }
 
+_ESTIMATED = "1 over the root of variance and eps is estimated by"
+_NEWTON = {0: "none of Newton's steps", 1: "one of Newton's steps", 2: "two of Newton's steps"}
+
 # What has happened to an array of a file.
 FILE_WORDS: _Words = {
     "bias-missing": "the bias is lost",
@@ -76,6 +79,10 @@ FILE_WORDS: _Words = {
         "clipped": "0 is taken for every gamma below 0",
         "squared": "gamma is squared",
         "one more": "1 + gamma is taken for gamma",
+    },
+    "bn-root-estimated": {
+        **{f"bits {steps}": f"{_ESTIMATED} the bits of a float, with {words}" for steps, words in _NEWTON.items()},
+        **{f"arm {steps}": f"{_ESTIMATED} Arm's table (vrsqrte), with {words}" for steps, words in _NEWTON.items()},
     },
     "bn-beta-scaled": {
         "gamma": "beta is multiplied by gamma in the fold",
