@@ -120,7 +120,8 @@ def pad_amount(segment: Segment) -> Iterator[Change]:
     for node in windowed(segment):
         own, sides = node.attrs["pad"], segment.sizes[node.inputs[0]][1:]
         reach = max(side // 2 * step for side, step in zip(node.params["w"][-2:], node.attrs["dilation"], strict=True))
-        ways = [(0, 0), *itertools.product((reach, reach - 1, reach + 1), repeat=2), (0, reach), (reach, 0)]
+        alike = [(0, 0), (reach - 1, reach - 1), (reach + 1, reach + 1)]  # likelier than what is the same with a stride
+        ways = [*alike, *itertools.product((reach, reach - 1, reach + 1), repeat=2), (0, reach), (reach, 0)]
         ways = ways if node.attrs["stride"] == (1, 1) else [(0, reach), *ways]
         for before, after in dict.fromkeys(ways):
             pad = ((before, after), (before, after))
