@@ -155,7 +155,7 @@ def test_linear_layers_of_gates_are_not_put_at_the_end_with_the_classifier():
     assert by_part[:-1] == counted[1:]
 
 
-@pytest.mark.parametrize("divisor", [0, 1, 4, 16, WidthRule(8, "plain"), WidthRule(8, "up")])
+@pytest.mark.parametrize("divisor", [0, 1, 4, 16, WidthRule(8, "plain"), WidthRule(8, "up"), WidthRule(4, "plain")])
 @pytest.mark.parametrize(
     "model", ["torchvision/mobilenet_v2", "torchvision/mobilenet_v3_small", "timm/mobilenetv1_100"]
 )

@@ -57,10 +57,10 @@ _HEAD = ("head.hidden.", "head.logits.")
 _OF_CLASSES = ("head.logits.b", "head.low.b")  # a number for each class
 _OF_NORMS = (".gamma", ".beta", ".mean", ".var")
 ROUNDING = 8  # no vendor rounds a number of channels further
-# Of ports that round otherwise than their vendor: to another number; or to 8 without the rule of 10 %, up, or down.
+# Of ports that round otherwise than their vendor: to another number, or without the rule of 10 %, up, or down.
 ROUNDINGS = (
     *map(WidthRule.to, (1, 0, 4, 16, 2, 32)),
-    *(WidthRule(ROUNDING, rule) for rule in ("plain", "up", "down")),
+    *(WidthRule(divisor, rule) for divisor in (ROUNDING, 4, 16) for rule in ("plain", "up", "down")),
 )
 
 
