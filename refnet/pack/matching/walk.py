@@ -351,12 +351,19 @@ class _Going:
             return None
         least, source = offers[0]
         second = offers[1][0] if len(offers) > 1 else math.inf
-        if least <= TIGHT or (least <= _LIKELY and second >= _TWICE * least):
+        likely = least <= TIGHT or (least <= _LIKELY and second >= _TWICE * least)
+        if likely and not self._is_elsewhere(source, node):
             sample = self.tables.sample(node, self.tables.golden(node))
             self.claims.take(node, source, self.tables.like(source, node, sample))
             del self.claims.distance[node]
             return self._usable(node, None)
         return None
+
+    def _is_elsewhere(self, source: str, node: str) -> bool:
+        """Whether a tensor is clearly nearer to what another node should make."""
+        near = self.tables.near(source, [name for name in self.tables.shapes if self.tables.fits(source, name)])
+        own, least = near[node].distance, min(each.distance for each in near.values())
+        return least <= TIGHT and CLEAR * least < own
 
     def _followed(self, node: str, source: str) -> float:
         """How near what follows a node, run on a tensor, comes to another tensor of the candidate."""
