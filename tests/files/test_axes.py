@@ -119,7 +119,7 @@ def test_filters_of_which_no_shape_tells_the_order_of_axes_are_noted(tmp_path, f
     assert sum(note.total for note in found.notes if note.kind == "axes") == count
 
 
-@pytest.mark.parametrize(("form", "turned"), zip(_UNSURE, (False, True, True), strict=True))
+@pytest.mark.parametrize(("form", "turned"), list(zip(_UNSURE, (False, True, True), strict=True)))
 @pytest.mark.parametrize("wrong", [False, True])
 def test_the_file_beside_it_tells_the_order_of_axes_that_no_shape_tells(tmp_path, form, turned, wrong):
     graph, params = small()

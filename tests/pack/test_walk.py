@@ -497,10 +497,14 @@ def test_a_point_between_two_of_a_wrong_layer_is_not_looked_for_among_what_follo
     [
         ("timm/mobilenetv1_100", ("stem.act", "block5.project.bn", "block5.project.act", "block9.project.act")),
         ("torchvision/mobilenet_v2", ("stem.act", "block5.expand.bn", "block5.expand.act", "block9.add")),
+        ("torchvision/mnasnet1_0", ("block10.expand", "block11.project.bn", "block15.expand", "block17.project")),
     ],
 )
 def test_a_few_tensors_in_8_bits_are_not_taken_for_what_only_looks_right_behind_a_batch_norm(model, kept):
-    """Behind that of another block of the same channels half of a ReLU's zeros are where they should be."""
+    """Behind that of another block of the same channels half of a ReLU's zeros are where they should be.
+
+    Nor is a batch norm's taken for its convolution's, since all others are convolutions': numbers are no kind.
+    """
     net, x, golden = network(model)
     made = {SOURCE: x}
     for node in net.graph.nodes:

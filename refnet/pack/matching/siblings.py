@@ -36,6 +36,8 @@ def as_siblings_are(tables: Tables, network: Network, pairs: Mapping[str, tuple[
     places = {
         node: [each and each.name for each in layer[node]].index(node) for nodes in kinds.values() for node in nodes
     }
+    if len(kinds) < 2:
+        return {}
     moved: dict[str, str] = {}
     for nodes in kinds.values():
         seen = Counter(places[node] for node in nodes)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from refnet.graph import SOURCE, Graph, Node, Unit, interpret
 from refnet.ops import ACTIVATIONS, GATES
 from refnet.pack.matching.claims import EQUAL, Claims, Known
-from refnet.pack.matching.likeness import CLEAR, Tables, is_scaled
+from refnet.pack.matching.likeness import CLEAR, CLOSE, Tables, is_scaled
 from refnet.pack.matching.unfolded import ChannelLine, Unfolded
 from refnet.readings import fast
 
@@ -363,7 +363,7 @@ class _Going:
         """Whether a tensor is clearly nearer to what another node should make."""
         near = self.tables.near(source, [name for name in self.tables.shapes if self.tables.fits(source, name)])
         own, least = near[node].distance, min(each.distance for each in near.values())
-        return least <= TIGHT and CLEAR * least < own
+        return least < CLOSE and CLEAR * least < own
 
     def _followed(self, node: str, source: str) -> float:
         """How near what follows a node, run on a tensor, comes to another tensor of the candidate."""
