@@ -11,7 +11,6 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,7 +45,6 @@ _CHANCE = 1e-3  # that one of all runs leaves as little of an error that has not
 # cut errs by twice as much, and to one side, which adds up from layer to layer. Only the time depends on it.
 _NEAR = 8.0
 _FACTORS, _STORES = ("tf32", "bfloat16"), ("float16", "bfloat16")
-_NONE: Mapping[str, Array] = MappingProxyType({})
 
 
 class _Rounding(NamedTuple):
@@ -89,21 +87,18 @@ class _Rounding(NamedTuple):
         held = precision.u_factor if self.factors else precision.u_store
         return not self.cut and held >= FLOATS[self.store].u
 
-    def run(
-        self, given: Mapping[str, Array], drawn: np.random.Generator | None = None, kept: Mapping[str, Array] = _NONE
-    ) -> Array:
-        """What the graph makes so, from what no rounding reaches; with roundings at random, if that is asked for."""
-        return self.values(given, drawn, kept)[self.graph.nodes[-1].name]
+    def run(self, known: Mapping[str, Array], drawn: np.random.Generator | None = None) -> dict[str, Array]:
+        """Every tensor that the graph makes so; with roundings at random, if that is asked for.
 
-    def values(
-        self, given: Mapping[str, Array], drawn: np.random.Generator | None = None, kept: Mapping[str, Array] = _NONE
-    ) -> dict[str, Array]:
-        """Every tensor of such a run."""
+        Parameters
+        ----------
+        known : what the graph reads; and what it makes without roundings, which stays where none reaches it
+        """
         nearest = partial(truncated if self.cut else rounded, store=self.store)
         move: Callable[[Array], Array] = nearest if drawn is None else partial(at_random, store=self.store, drawn=drawn)
-        values, reached = {**given, **kept}, {*self.factors, *self.stores}
+        values, reached = dict(known), {*self.factors, *self.stores}
         for node in self.graph.nodes:
-            if node.name in kept and node.name not in reached and reached.isdisjoint(node.inputs):
+            if node.name in known and node.name not in reached and reached.isdisjoint(node.inputs):
                 continue
             reached.add(node.name)
             read = [values[name] for name in node.inputs]
@@ -130,14 +125,15 @@ def short_runs(ways: Ways, precision: Precision) -> Iterator[Cause]:
     precision : that the candidate declares, which is no cause
     """
     if _may_be_short(ways):
-        moved = _moved(ways)
+        moved = _moved(ways, _given(ways))
         yield from _best(ways, precision, moved, _sized_alike(_roundings(ways), moved, ways.before), _SHARE)
 
 
 def lone_short_runs(ways: Ways, precision: Precision) -> Iterator[Cause]:
     """The same of the factors of one layer, or of one tensor as it is stored, behind which others follow."""
     if _may_be_short(ways):
-        yield from _best(ways, precision, _moved(ways), _of_lone_nodes(ways), _LONE)
+        given = _given(ways)
+        yield from _best(ways, precision, _moved(ways, given), _of_lone_nodes(ways, given), _LONE)
 
 
 def _may_be_short(ways: Ways) -> bool:
@@ -151,14 +147,14 @@ def _given(ways: Ways) -> dict[str, Array]:
     return {name: y.astype(np.float32) for name, y in given.items()}
 
 
-def _moved(ways: Ways, kept: Mapping[str, Array] = _NONE) -> _Moved:
-    """How far a rounding moves what the segment makes."""
-    given = _given(ways)
+def _moved(ways: Ways, known: Mapping[str, Array]) -> _Moved:
+    """How far a rounding moves what the segment makes, from tensors that are known."""
 
     def moved(one: _Rounding, drawn: np.random.Generator | None = None) -> Array:
         ways.budget.check()
         with np.errstate(all="ignore"):
-            return np.asarray(ways.lens(one.run(given, drawn, kept)) - ways.honest, np.float64).ravel()
+            y = one.run(known, drawn)[one.graph.nodes[-1].name]
+            return np.asarray(ways.lens(y) - ways.honest, np.float64).ravel()
 
     return moved
 
@@ -224,11 +220,11 @@ def _graphs(ways: Ways) -> list[tuple[Graph, Mapping[str, Array]]]:
     return [(graph, params), *([(folded, {**params, **weights})] if len(folded) < len(graph) else [])]
 
 
-def _of_lone_nodes(ways: Ways) -> Iterator[tuple[_Rounding, Array]]:
+def _of_lone_nodes(ways: Ways, given: Mapping[str, Array]) -> Iterator[tuple[_Rounding, Array]]:
     """Roundings at each node, the last one first, and how far each moves what the segment makes."""
     for graph, own in _graphs(ways):
         plain = _Rounding(graph, own, "", cut=False, scope=None)
-        moved = _moved(ways, plain.values(_given(ways)))
+        moved = _moved(ways, plain.run(given))
         for node in reversed(graph.nodes):
             here = (node.name,)
             if node.op in CONVOLUTIONS:
