@@ -26,12 +26,12 @@ def bn_root_estimated(unit: UnitArrays) -> Iterator[Change]:
 
     Source: Lomont, Fast inverse square root, 2003; Arm Architecture Reference Manual, RecipSqrtEstimate
     """
-    if unit.norm is None or not (unit["var"] + unit.eps > 0).all():
+    if unit.norm is None or not ((square := unit["var"] + unit.eps) > 0).all():
         return
-    x = (unit["var"] + unit.eps).astype(np.float32)
+    x = square.astype(np.float32)
     for name, y in (("bits", _of_bits(x)), ("arm", _of_table(x))):
         for steps in range(_STEPS):
-            factor = y.astype(np.float64) * np.sqrt(unit["var"] + unit.eps)
+            factor = y.astype(np.float64) * np.sqrt(square)
             gamma = {unit.names["gamma"]: unit["gamma"] * factor}
             yield Change(unit.norm.name, f"{name} {steps}", {"steps": steps}, params=gamma)
             y = y * (np.float32(1.5) - np.float32(0.5) * x * y * y)

@@ -53,14 +53,12 @@ def parts_of_orders(graph: Graph, found: Mapping[str, Shape], shapes: Mapping[st
     """The same where a candidate has a part of a dump without a gap, such as its first blocks, of the right sizes."""
     if len(found) < _FEWEST:
         return []
-    ways: list[dict[str, str]] = []
-    for sources in _orders(found):
-        for nodes in _dumps(graph):
-            for first in range(len(nodes) - len(sources) + 1):
-                part = list(zip(nodes[first:], sources, strict=False))
-                if all(_fits(found[source], shapes[node], None) for node, source in part) and dict(part) not in ways:
-                    ways.append(dict(part))
-    return ways
+    count, dumps = len(found), dict.fromkeys(tuple(nodes) for nodes in _dumps(graph))
+    parts = dict.fromkeys(nodes[first : first + count] for nodes in dumps for first in range(len(nodes) - count + 1))
+    ways = (zip(nodes, sources, strict=True) for sources in _orders(found) for nodes in parts)
+    return [
+        dict(way) for way in map(list, ways) if all(_fits(found[source], shapes[node], None) for node, source in way)
+    ]
 
 
 def _orders(names: Iterable[str]) -> list[list[str]]:

@@ -33,11 +33,11 @@ def as_siblings_are(tables: Tables, network: Network, pairs: Mapping[str, tuple[
     for node, (source, _) in pairs.items():
         if node in layer and (kind := re.sub(r"\d+", "#", source)) != source:
             kinds[kind].append(node)
+    if len(kinds) < 2:
+        return {}
     places = {
         node: [each and each.name for each in layer[node]].index(node) for nodes in kinds.values() for node in nodes
     }
-    if len(kinds) < 2:
-        return {}
     moved: dict[str, str] = {}
     for nodes in kinds.values():
         seen = Counter(places[node] for node in nodes)
