@@ -34,7 +34,7 @@ from refnet.judge.dumps.dumped import OF_DUMPS
 from refnet.judge.dumps.fed import made_by
 from refnet.judge.judging import Finding, Judging
 from refnet.judge.reference import Reference
-from refnet.judge.verdicts import FAILING
+from refnet.judge.verdicts import failing_verdicts
 from refnet.readings.bounds import Precision
 
 __all__ = ["Finding", "Judged", "Reference", "judge_tensors"]
@@ -82,7 +82,7 @@ class Judged:
 
     def wrong(self) -> list[str]:
         """Names of the candidate's tensors that rounding does not explain, in order; not those that only follow."""
-        failing = [verdict for verdict in FAILING if verdict != "missing"]
+        failing = failing_verdicts(partial=True)
         return [each.name for each in self.findings if each.judgement.verdict in failing and not each.follows]
 
 
@@ -118,7 +118,7 @@ def judge_tensors(
     judging = Judging(reference, tensors, precision, dumped)
     judging.all()
     findings = tuple(judging.findings[name] for name in (SOURCE, *reference.graph.by_name) if name in judging.findings)
-    bad = {each.judgement.verdict for each in findings} & {*FAILING} - ({"missing"} if partial else set())
+    bad = {each.judgement.verdict for each in findings} & failing_verdicts(partial=partial)
     misdumped = tuple(each.name for each in findings if each.name in judging.misdumped)
     judged = Judged(
         findings, {}, {}, not bad, misdumped=misdumped, stored=judging.stored, apart=judging.apart, partial=partial

@@ -12,7 +12,7 @@ from refnet.graph import Graph
 from refnet.readings.bounds import Bound
 from refnet.readings.bounds.pieces import BoundPiece, like
 
-__all__ = ["FAILING", "Judgement", "is_exact", "is_left_off", "judge", "root_mean_square"]
+__all__ = ["FAILING", "Judgement", "failing_verdicts", "is_exact", "is_left_off", "judge", "root_mean_square"]
 
 Array = npt.NDArray[Any]
 
@@ -45,6 +45,11 @@ class Judgement(NamedTuple):
     def holds(self) -> bool:
         """Whether rounding explains the tensor."""
         return self.verdict not in FAILING
+
+
+def failing_verdicts(*, partial: bool) -> set[str]:
+    """The verdicts with which a candidate fails; one that may be partial may lack tensors."""
+    return {*FAILING} - ({"missing"} if partial else set())
 
 
 def is_left_off(graph: Graph, name: str, known: Collection[str]) -> bool:

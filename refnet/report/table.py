@@ -13,7 +13,7 @@ from typing import Any
 from refnet.judge.verdicts import FAILING
 from refnet.report.differences import network_words
 from refnet.report.junit import JUnitCase, suite
-from refnet.report.words import accepted, causes, figure, origin, summary, systematic
+from refnet.report.words import against, causes, figure, origin, summary, systematic
 from refnet.text import plain_document, table
 
 __all__ = ["comparison_junit", "comparison_table"]
@@ -50,7 +50,7 @@ def comparison_table(document: Mapping[str, Any], *, verbose: bool = False) -> s
     """
     document = plain_document(document)
     tensors = document["tensors"]
-    failing = {*FAILING} - accepted(document)
+    failing = against(document)
     behind = Counter(t["follows"] for t in tensors if t.get("follows"))
     shown = [t for t in tensors if verbose or t["verdict"] in failing]
     shown = [t for t in shown if verbose or not t.get("follows")]
@@ -114,9 +114,10 @@ def _cases(document: Mapping[str, Any]) -> Iterator[JUnitCase]:
     why: dict[str, list[str]] = {}
     for cause, (sentence, more) in zip(document["causes"], causes(document), strict=True):
         why.setdefault(cause["node"], []).extend([sentence, *more])
+    failing = against(document)
     for tensor in document["tensors"]:
         name, verdict = tensor["name"], tensor["verdict"]
-        if verdict in {*FAILING} - accepted(document):
+        if verdict in failing:
             figures = [f"{key} {figure(tensor.get(key))}" for key in ("worst", "expected", "rms", "error")]
             message = f"{name}: {verdict}; {', '.join(figures)}"
             yield JUnitCase(name, verdict, message, "\n".join(why.get(name, [])))

@@ -12,11 +12,11 @@ from refnet.judge.causes.budget import Search
 from refnet.judge.causes.search import Evidence
 from refnet.judge.causes.ways import Extent
 from refnet.judge.measures.yardstick import NEAR
-from refnet.judge.verdicts import FAILING
+from refnet.judge.verdicts import FAILING, failing_verdicts
 from refnet.report.mistakes.bugs import ALONE, of_port
 
 __all__ = [
-    "accepted",
+    "against",
     "causes",
     "evidence_words",
     "figure",
@@ -160,16 +160,16 @@ def search_document(search: Search, what: str = "ways") -> dict[str, Any]:
     return {**search._asdict(), "seconds": seconds, "sentence": "" if search.finished else unfinished(search, what)}
 
 
-def accepted(document: Mapping[str, Any]) -> set[str]:
-    """Verdicts of a comparison that are none against the candidate, though such a tensor is not judged."""
-    return {"missing"} if document.get("partial") else set()
+def against(document: Mapping[str, Any]) -> set[str]:
+    """The verdicts of a comparison that are against the candidate."""
+    return failing_verdicts(partial=document.get("partial", False))
 
 
 def summary(document: Mapping[str, Any]) -> str:
     """The verdict, and what it rests on, in one line."""
     counts = Counter(tensor["verdict"] for tensor in document["tensors"])
-    said = {verdict: f"{verdict} (accepted)" for verdict in accepted(document)}
-    parts = [f"{counts[verdict]} {said.get(verdict, verdict)}" for verdict in FAILING if counts[verdict]]
+    bad = against(document)
+    parts = [f"{counts[each]} {each}{'' if each in bad else ' (accepted)'}" for each in FAILING if counts[each]]
     if document["unmatched"]:
         parts.append(f"{len(document['unmatched'])} unmatched")
     return ": ".join([document["verdict"], *([", ".join(parts)] if parts else [])])
