@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from refnet.bugs.language.arrays import UnitArrays
 from refnet.bugs.language.changes import Change, Deferred
+from refnet.bugs.language.probabilities import as_it_is, lens
 from refnet.bugs.language.regions import copies, lines_off
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.language.shifts import as_text
@@ -25,11 +26,12 @@ from refnet.bugs.memory.stored import masks_off
 from refnet.graph import Node
 from refnet.ops import CONVOLUTIONS
 
-__all__ = ["LAYERS_ORDERED", "bn_order", "channel_rule", "lanes_repeated", "rule_of", "ruled_orders"]
+__all__ = ["LAYERS_ORDERED", "bn_order", "channel_rule", "lanes_repeated", "rule_of", "ruled_orders", "vector_order"]
 
 Array = npt.NDArray[Any]
 
 _GROUPS = (2, 3, 4, 8, 16, 32)  # that channels are dealt out to, interleaved from, or turned in
+_VECTORS = {"b": "biases", "gamma": "gammas", "beta": "betas", "mean": "means", "var": "variances"}
 LAYERS_ORDERED = 4  # of a segment: a longer run holds too many to try all
 _SIMPLE: Mapping[str, Callable[[Array], Array]] = {
     "reversed": lambda channels: channels[::-1],
@@ -82,6 +84,26 @@ def bn_order(segment: Segment) -> Iterator[Change]:
                 yield Change(place.name, f"{slot} {form}", {}, params={unit.names[slot]: vector})
 
 
+def vector_order(segment: Segment) -> Iterator[Change]:
+    """one vector of a layer in an order by a rule.
+
+    By how many channels it is moved on, what the layer makes at the end of a segment shows, or logits or probabilities.
+    """
+    for unit in segment.units:
+        place = unit.norm or unit.unit.conv
+        moved = _channels_moved(segment, place)
+        if moved is None:
+            continue
+        for slot, name in _VECTORS.items():
+            if slot not in unit or not np.ptp(unit[slot]) or (slot == "b" and unit.norm is not None):
+                continue
+            for form, facts, vector in _by_rules(unit[slot], _vector_shown(unit, slot, *moved)):
+                if _away(unit, slot, vector, *moved) < _SAME:
+                    words = " ".join((name, form, *map(str, facts.values())))
+                    held = {"arrays": name, "by_rule": (form, *facts.items())}
+                    yield Change(place.name, words, held, params={unit.names[slot]: vector})
+
+
 def lanes_repeated(segment: Segment) -> Iterator[Change]:
     """channels of a convolution's sums that are copies of those beside them.
 
@@ -108,14 +130,61 @@ def lanes_repeated(segment: Segment) -> Iterator[Change]:
 def _channels_moved(segment: Segment, place: Node) -> tuple[Array, Array] | None:
     """By channel, the mean of what a node makes at the end of a segment and of the error; None where neither is plain.
 
-    What is added to a node's result moves it no further.
+    What is added to a node's result moves it no further. Probabilities are looked at as logits.
     """
     target, nodes = segment.candidate, segment.graph.nodes
     rest = [node.op for node in nodes[[node.name for node in nodes].index(place.name) + 1 :]]
-    if target is None or target.ndim != 4 or rest not in ([], ["add"]) or target.shape != segment.result.shape:
+    if target is None or target.ndim not in (2, 4) or target.shape != segment.result.shape:
+        return None
+    is_seen = rest in ([], ["add"], ["flatten"]) or (rest[-1:] == ["softmax"] and lens(segment) is not as_it_is)
+    if not is_seen or not {*rest} <= {"add", "flatten", "softmax"}:
         return None
     y = segment.result if not rest else dict(segment.values({place.name}))[place.name]
-    return y.mean(axis=(0, 2, 3)), (target - segment.result).mean(axis=(0, 2, 3))
+    seen = lens(segment)  # a softmax hides the mean over classes, which no order moves
+    return _by_channel(y), _by_channel(seen(target) - seen(segment.result))
+
+
+def _by_channel(y: Array) -> Array:
+    """The mean of each channel, (C,)."""
+    made: Array = y.mean(axis=(0, *range(2, y.ndim)))
+    return made
+
+
+def _vector_shown(unit: UnitArrays, slot: str, mean: Array, moved: Array) -> Array:
+    """A vector of a layer as the port's numbers show it, if it is the only one that is not the layer's own."""
+    own = unit[slot]
+    if slot in ("b", "beta"):
+        return own + moved
+    with np.errstate(all="ignore"):
+        if slot == "mean":
+            shown = own - moved / unit.factor
+        else:
+            share = 1 + moved / (mean - unit["beta"])
+            shown = own * share if slot == "gamma" else (own + unit.eps) / share**2 - unit.eps
+    return np.where(np.isfinite(shown), shown, own)
+
+
+def _by_rules(own: Array, shown: Array) -> Iterator[tuple[str, dict[str, int], Array]]:
+    """A vector in other orders, (C,), with the form and the facts of each: but for those of `bn_order`."""
+    plain = np.arange(len(own))
+    known = {simple(plain).tobytes() for simple in _SIMPLE.values()}
+    by = _rolled_by(own, shown)
+    rolled = np.roll(plain, by)
+    for order in (*ruled_orders(len(own)), rolled):
+        if order.tobytes() not in known | {plain.tobytes()}:
+            known.add(order.tobytes())
+            form, facts = rule_of(order)
+            yield form, facts, own[order]
+    for form, step in (("later", by), ("earlier", len(own) - by)):
+        freed = plain < step if form == "later" else plain >= len(own) - step
+        if 0 < 2 * step <= len(own):
+            yield form, {"by": step}, np.where(freed, 0, own[rolled])
+
+
+def _rolled_by(own: Array, shown: Array) -> int:
+    """By how many channels a vector is moved on, as it fits best."""
+    waves = np.fft.rfft(shown - shown.mean()) * np.conj(np.fft.rfft(own - own.mean()))
+    return int(np.argmax(np.fft.irfft(waves, len(own))))
 
 
 def _away(unit: UnitArrays, slot: str, vector: Array, mean: Array, moved: Array) -> float:

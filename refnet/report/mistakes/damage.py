@@ -18,6 +18,8 @@ _ORDERS = {
     "two": "{side} {one} and {other} are exchanged",
     "halves": "the halves of the {side} are exchanged",
     "rolled": "the {side} are rolled by {by}",
+    "later": "the {side} begin {by} places later, with zeros before them",
+    "earlier": "the {side} are read from number {by} on, with zeros behind them",
     "shuffled": "the {side} are shuffled in {groups} groups: the first of each, then the second of each",
     "dealt": "the {side} are dealt out in turn to {groups} groups: a shuffle of {groups} groups undone",
     "text": "the {side} are in the order of their numbers as text: 0, 1, 10, 11, ...",

@@ -14,6 +14,7 @@ from refnet.report.mistakes.late import curve_words, numbered, ordinal, pooled_w
 __all__ = ["fact_words"]
 
 _KNOBS = ("kernel", "padding", "stride")
+_VECTORS = {word: word for word in ("biases", "gammas", "betas", "means", "variances")}
 _LINES = {axis: axis for axis in (*AXES, "classes")}  # of a tensor, along each of its axes
 _SAID: Mapping[str, Mapping[Any, str]] = {
     "side": {
@@ -24,10 +25,17 @@ _SAID: Mapping[str, Mapping[Any, str]] = {
         "norm": "channels of its batch norm",
         "conv+norm": "channels of its weights and batch norm",
         **_LINES,
+        **_VECTORS,
     },
     "whose": {"expanded": "expanded channels", "entry": "block's input"},
     "how": {"": "", "bare": ", not rounded", "rounded": ", rounded to 8"},
-    "arrays": {"conv": "weights", "norm": "batch norm", "conv+norm": "weights and the batch norm", **_LINES},
+    "arrays": {
+        "conv": "weights",
+        "norm": "batch norm",
+        "conv+norm": "weights and the batch norm",
+        **_LINES,
+        **_VECTORS,
+    },
     "vectors": {
         "bias": "the bias",
         "norm": "all numbers of batch norm",

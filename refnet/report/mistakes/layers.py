@@ -92,6 +92,7 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "held": "{moved} of {of} channels hold other ones, channel {one} that of {other} first",
     },
     "channel-rule": "{arrays}",
+    "vector-order": "{arrays}",
     "lanes-repeated": {
         side: "channels of its sums, from number {start} on in steps of {step}, are copies of those " + side + " them"
         for side in ("before", "behind")
