@@ -21,8 +21,9 @@ from refnet.graph import SOURCE, Graph
 from refnet.judge.causes.budget import SearchBudget
 from refnet.judge.causes.cause import Cause
 from refnet.judge.declared import Declared, ShownArithmetic
+from refnet.judge.dumps.calibrated import without_calibrated
 from refnet.judge.dumps.dropped import with_dropped
-from refnet.judge.dumps.ends import LOGARITHMS, labels_alone, with_ends, with_softmax
+from refnet.judge.dumps.ends import LOGARITHMS, PROBABILITIES, labels_alone, with_ends, with_softmax
 from refnet.judge.dumps.fitted import fitted_slack
 from refnet.judge.dumps.otherwise import HeldOtherwise, as_meant
 from refnet.judge.dumps.real_tensors import RealTensors, TensorScale
@@ -316,6 +317,8 @@ def _matched(
     matching = with_ends(graph, matching, real, real.shapes, full, golden.tensor, added=added)
     matching = with_dropped(graph, matching, real, full)
     matching = without_unit_vectors(network, matching, full, golden.tensor)
+    matching = without_calibrated(graph, matching, real)
+    graph = graph if PROBABILITIES in matching.tensors else pack.graph
     if not matching.tensors:
         if (labels := labels_alone(graph, real.tensors, golden.tensor)) is not None:
             raise RequestError(_LABELS.format(*labels))

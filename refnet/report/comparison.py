@@ -32,6 +32,8 @@ _EXTRAS = {
     "before-bias": "what {node} makes before its bias is added",
     "before-norm": "what {node} makes before its batch norm, which the pack has folded",
     "unit": "as {node}, divided by its length",
+    "scaled": "as {node}, times one number",
+    "scaled-softmax": "what a softmax makes of {node}, times one number",
     "unknown": "nothing tells what it is; no node lacks a tensor of its shape",
     "unread": "not read: {reason}",
 }

@@ -23,15 +23,19 @@ def port(name, order):
 
 def said(tensors):
     found = judge_tensors(REFERENCE, tensors, partial=True)
-    ((name, causes),) = found.causes.items()
+    (causes,) = found.causes.values()
     (mistake,) = causes[0].mistakes
     return mistake.node, of_port(mistake)
 
 
+DEALT = "the biases are dealt out in turn to 5 groups: a shuffle of 5 groups undone"
 ORDERS = [
     (lambda b: np.roll(b, 3), "the biases are rolled by 3"),
     (lambda b: np.roll(b, -7), "the biases are rolled by -7"),
-    (lambda b: b.reshape(8, -1).T.ravel(), "the biases are dealt out in turn to 5 groups: a shuffle of 5 groups undone"),
+    (
+        lambda b: b.reshape(8, -1).T.ravel(),
+        DEALT,
+    ),
     (lambda b: np.append(b[4:], b[:4] * 0), "the biases are read from number 4 on, with zeros behind them"),
     (lambda b: np.append(b[-2:] * 0, b[:-2]), "the biases begin 2 places later, with zeros before them"),
 ]

@@ -128,7 +128,7 @@ def answer_scaled(segment: Segment) -> Iterator[Change]:
     A temperature of the softmax, or features that are scaled, by what the port's numbers show.
     """
     node = segment.graph.nodes[-1]
-    for factor in _factors(segment):
+    for form, factor in _factors(segment).items():
         attrs = {"slope": factor, "offset": 0.0}
         if node.op == "softmax":
             scaled = Node(f"{node.name}.scaled", "affine", node.inputs, {}, attrs)
@@ -136,27 +136,33 @@ def answer_scaled(segment: Segment) -> Iterator[Change]:
         else:
             plain = replace(node, name=f"{node.name}.plain")
             nodes = (plain, Node(node.name, "affine", (plain.name,), {}, attrs))
-        yield Change(node.name, f"{factor:g}", {"factor": factor}, nodes={node.name: nodes}, lone=True)
+        yield Change(node.name, form, {"factor": factor}, nodes={node.name: nodes}, lone=True)
 
 
-def _factors(segment: Segment) -> Iterator[float]:
-    """The factor that the port's numbers show, in one to three figures; none where it does not explain them."""
+def _factors(segment: Segment) -> dict[str, float]:
+    """The factor that the port's numbers show, or what divides them, in one to three figures: by how it is written.
+
+    None where it does not explain them.
+    """
     node, t = segment.graph.nodes[-1], segment.candidate
     if t is None or not _answers(segment) or t.ndim not in (2, 4):
-        return
+        return {}
     if node.op != "softmax" and len(segment.graph) <= SHORT:  # there a factor is seen in the error
-        return
+        return {}
     z = dict(segment.values({node.inputs[0]}))[node.inputs[0]] if node.op == "softmax" else segment.result
     y = _logits_of(segment, t)
     if z.shape != y.shape or not np.isfinite(y).all():
-        return
+        return {}
     if node.op == "softmax":
         z, y = (each - each.mean(axis=1, keepdims=True) for each in (z, y))
     square = float((z * z).sum())
     factor = float((z * y).sum()) / square if square else 1.0
-    if not np.linalg.norm(y - factor * z) < _NEAR * np.linalg.norm(y - z):
-        return
-    yield from dict.fromkeys(float(f"{factor:.{figures}g}") for figures in (1, 2, 3))
+    if not factor or not np.linalg.norm(y - factor * z) < _NEAR * np.linalg.norm(y - z):
+        return {}
+    figures = [(f"{factor:.{count}g}", f"{1 / factor:.{count}g}") for count in (1, 2, 3)]
+    factors = {written: float(written) for written, _ in figures}
+    inverse = {f"1/{written}": 1 / float(written) for _, written in figures}
+    return factors | {form: each for form, each in inverse.items() if each not in factors.values()}
 
 
 def classes_shown(segment: Segment) -> Iterator[Change]:

@@ -23,7 +23,7 @@ from refnet.pack.matching.match import Assignment, MatchedTensor
 from refnet.pack.printed import in_levels
 from refnet.readings.shapes import shapes as sizes
 
-__all__ = ["LOGARITHMS", "PROBABILITIES", "is_distribution", "labels_alone", "with_ends", "with_softmax"]
+__all__ = ["LOGARITHMS", "PROBABILITIES", "is_distribution", "labels_alone", "logits_of", "with_ends", "with_softmax"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -140,7 +140,7 @@ def with_ends(
     matching = _softened(matching, shapes, added=added)
     if len(found) > _FEW or not matching.unmatched:
         return _recentred(_with_answers(graph, matching, candidate, found, shapes), shapes, golden)
-    tensors, left, logits = dict(matching.tensors), [], _logits(graph)
+    tensors, left, logits = dict(matching.tensors), [], logits_of(graph)
     place = {node.name: unit.output for unit in graph.units() for node in unit.nodes}
     same = _flattened(graph)
     for source in matching.unmatched:
@@ -203,7 +203,7 @@ def _with_answers(
 ) -> Assignment:
     """The same with what alone can be a network's answer that is missing: numbers for each image, in its shape."""
     tensors, left = dict(matching.tensors), list(matching.unmatched)
-    same, beside = _flattened(graph), bool(_logits(graph) & {*tensors})
+    same, beside = _flattened(graph), bool(logits_of(graph) & {*tensors})
     for answer in graph.outputs:
         if len(shapes[answer]) != 2 or {answer, same.get(answer)} & tensors.keys():
             continue
@@ -291,7 +291,7 @@ def _undone(load: Callable[[], Array]) -> Callable[[], Array]:
     return lambda: np.exp(load().astype(np.float64))
 
 
-def _logits(graph: Graph) -> set[str]:
+def logits_of(graph: Graph) -> set[str]:
     """The nodes that hold what the softmax at the end is made of; none where there is no softmax."""
     if PROBABILITIES not in graph:
         return set()

@@ -31,7 +31,8 @@ class Extra(NamedTuple):
     source : the candidate's name
     kind : 'copy', 'padded', 'part' (cut out, or every other point) or 'reshaped' of a node's; 'before-norm' and
         'before-bias', what a node makes before the batch norm that was folded into it, or before its bias; 'unit', a
-        node's vector divided by its length; 'unknown'; 'unread' where it cannot be read
+        node's vector divided by its length; 'scaled', logits times one number, and 'scaled-softmax', the softmax of
+        these; 'unknown'; 'unread' where it cannot be read
     node : whose, '' for none
     reason : why it cannot be read
     """

@@ -120,7 +120,14 @@ def _factor(factor: float) -> str:
     for number, form in ((factor, "{:g}"), (1 / factor if factor else 0.0, "1/{:g}")):
         if abs(number) >= 1 and abs(number - round(2 * number) / 2) < 1e-5 * abs(number):
             return form.format(round(2 * number) / 2)
+    if factor and not _is_short(factor) and _is_short(1 / factor):
+        return f"1/{1 / factor:.3g}"
     return f"{factor:.6g}"
+
+
+def _is_short(number: float) -> bool:
+    """Whether it has no more than three figures."""
+    return math.isclose(number, float(f"{number:.3g}"), rel_tol=1e-12)
 
 
 def _later(rows: int, columns: int) -> str:
