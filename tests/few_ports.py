@@ -36,9 +36,9 @@ def ran(change):
     return made
 
 
-def judged(dumped):
-    golden = {SOURCE: X, **{node.name: y for node, y in walk(GRAPH, fast, PARAMS, {SOURCE: X})}}
-    return judge_tensors(Reference.of(GRAPH, PARAMS, golden), dumped, partial=True, budget=SearchBudget(60))
+def judged(dumped, params=PARAMS):
+    golden = {SOURCE: X, **{node.name: y for node, y in walk(GRAPH, fast, params, {SOURCE: X})}}
+    return judge_tensors(Reference.of(GRAPH, params, golden), dumped, partial=True, budget=SearchBudget(60))
 
 
 def named(dumped):

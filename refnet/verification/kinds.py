@@ -59,7 +59,7 @@ _TRANSPOSED = ("kernel-transpose", "depthwise-axes", "weights-transpose")
 _TABLE = (
     # The fold
     Kind("lost", ("bias-missing",)),
-    Kind("eps", ("bn-eps", "bn-eps-outside", "bn-eps-inverse"), (_FOLD,)),
+    Kind("eps", ("bn-eps", "bn-eps-outside", "bn-eps-inverse", "bn-eps-floor"), (_FOLD,)),
     Kind("gamma-ignored", ("bn-fix-gamma",), (_LIES, _FOLD)),
     Kind("gamma", ("bn-gamma-function",), (_LIES, _FOLD)),
     Kind("mean-forgotten", ("bn-fold-bias",), (_LIES, _FOLD), _FORGOTTEN),

@@ -39,3 +39,26 @@ def test_batch_norms_of_which_all_estimate_the_root_are_one_sentence(estimate, w
     assert of_port(pattern.mistake) == (
         f"1 over the root of variance and eps is estimated by {words}, with none of Newton's steps"
     )
+
+
+@pytest.mark.parametrize(
+    ("least", "words"),
+    [
+        (np.sqrt(1e-3), "0.001 is taken for every variance below it, and eps is not added"),
+        (1e-3, "0.001 is taken for every deviation below it, and eps is not added"),
+    ],
+)
+def test_eps_as_a_floor_is_one_sentence(least, words):
+    own = {}
+    for name, y in PARAMS.items():  # gammas as small as deviations, or maps would grow from layer to layer
+        power = {"var": 1.0, "gamma": 0.5}.get(name.rpartition(".")[2], 0.0)
+        own[name] = y if not power else y * np.geomspace(1e-7, 1, len(y), dtype=y.dtype) ** np.float32(power)
+    floored = dict(own)
+    for node in GRAPH.nodes:
+        if node.op == "batch_norm":
+            var = own[f"{node.name}.var"].astype(np.float64)
+            factor = np.sqrt(var + node.attrs["eps"]) / np.maximum(np.sqrt(var), least)
+            floored[f"{node.name}.gamma"] = (own[f"{node.name}.gamma"] * factor).astype(np.float32)
+    tensors = {node.name: y for node, y in walk(GRAPH, fast, floored, {SOURCE: X})}
+    (pattern,) = judged(tensors, own).patterns
+    assert of_port(pattern.mistake) == words

@@ -1,4 +1,4 @@
-"""One over the root in batch norm, estimated as small processors do it, and as many of Newton's steps as a port has."""
+"""The root in batch norm: estimated as small processors do it, or with eps as what it is no less than."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from refnet.bugs.language.changes import Change
 Array = npt.NDArray[Any]
 
 _MAGIC = 0x5F3759DF  # what half of a float's bits are taken away from
+_FLOORS = (1e-3, 1e-5)  # as vendors' eps are
 _STEPS = 3  # of Newton's, counted from none: more leave nothing that is seen
 _FRACTION, _ONE = 23, 127  # bits of a float32's fraction; the exponent of 1
 
@@ -35,6 +36,24 @@ def bn_root_estimated(unit: UnitArrays) -> Iterator[Change]:
             gamma = {unit.names["gamma"]: unit["gamma"] * factor}
             yield Change(unit.norm.name, f"{name} {steps}", {"steps": steps}, params=gamma)
             y = y * (np.float32(1.5) - np.float32(0.5) * x * y * y)
+
+
+def bn_eps_floor(unit: UnitArrays) -> Iterator[Change]:
+    """eps as a floor.
+
+    max(var, eps) is in the root instead of var + eps; or max(sqrt(var), eps) divides.
+    """
+    if unit.norm is None or not (unit["var"] >= 0).all():
+        return
+    var = unit["var"]
+    for eps in dict.fromkeys((unit.eps, *_FLOORS)):
+        for form, divisor in (
+            ("variance", np.sqrt(np.maximum(var, eps))),
+            ("deviation", np.maximum(np.sqrt(var), eps)),
+        ):
+            if eps > 0 and (divisor > np.sqrt(var)).any():  # otherwise it is an eps of 0
+                gamma = {unit.names["gamma"]: unit["gamma"] * np.sqrt(var + unit.eps) / divisor}
+                yield Change(unit.norm.name, f"{form} {eps:g}", {"eps": eps, "floor": form}, params=gamma)
 
 
 def _of_bits(x: Array) -> Array:

@@ -50,6 +50,7 @@ FILE_WORDS: _Words = {
     "bn-eps": "batch norm was folded with eps {found:g} instead of {known:g}",
     "bn-eps-outside": "{eps:g} is added to the root of the variance, not to the variance",
     "bn-eps-inverse": "{eps:g} is added to 1 over the root of the variance, not to the variance",
+    "bn-eps-floor": "{eps:g} is taken for every {floor} below it, and eps is not added",
     "bn-fix-gamma": "gamma is taken as 1",
     "bn-missing": "batch norm is gone without having been worked in",
     "bn-var-std": {
