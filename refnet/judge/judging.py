@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -110,30 +110,40 @@ class Judging:
         """Tensors that a runtime was asked for one by one: each run fuses other layers, so that last digits differ.
 
         A tensor agrees with what stands before its convolution, though not with what was dumped of that convolution. A
-        mistake would have to be smaller than the rounding of all these convolutions to look so.
+        mistake would have to be smaller than the rounding of all these convolutions to look so. Of a softmax that is
+        one with its layer the logits are another run's, or were computed beside it.
         """
         wrong = [name for name in self.finite if self.findings[name].judgement.verdict in ("wrong", "suspect")]
-        if len(wrong) < _SEVERAL:
-            return
-        made: dict[str, Segment] = {}
-        judged: dict[str, Judgement] = {}
-        for name in wrong:
-            made[name] = segment = self._from(self.finite[name], self._of_convolutions(name))
+        soft = [name for name in wrong if self.reference.graph[name].op == "softmax"]
+        rest = [name for name in wrong if name not in soft]
+        for names in (soft, rest if len(rest) >= _SEVERAL else []):
+            if (found := self._from_before(names)) is None:
+                continue
+            self.failing = [(segment, own) for segment, own in self.failing if segment.end not in found]
+            for name, (segment, judgement) in found.items():
+                self._judged(name, segment, judgement, self.findings[name].accumulated)
+            self.apart += tuple(found)
+
+    def _from_before(self, names: Sequence[str]) -> dict[str, tuple[Segment, Judgement]] | None:
+        """Tensors judged on what stands before their convolutions, if all of them hold so."""
+        found: dict[str, tuple[Segment, Judgement]] = {}
+        for name in names:
+            segment = self._from(self.finite[name], self._of_convolutions(name))
             if len(segment.graph) == len(self.finite[name].graph):
-                return
-            judged[name] = self._judgement(segment, self._own(name))
-            if not judged[name].holds or judged[name].yardstick != "bound":
-                return
-        self.failing = [(segment, own) for segment, own in self.failing if segment.end not in made]
-        for name, judgement in judged.items():
-            self._judged(name, made[name], judgement, self.findings[name].accumulated)
-        self.apart = tuple(wrong)
+                return None
+            judgement = self._judgement(segment, self._own(name))
+            if not judgement.holds or judgement.yardstick != "bound":
+                return None
+            found[name] = segment, judgement
+        return found
 
     def _of_convolutions(self, name: str) -> set[str]:
-        """What a segment starts from that a convolution made, or the batch norm behind it."""
-        ops = (*CONVOLUTIONS, "batch_norm")
-        graph = self.reference.graph
-        return {each for each in self.finite[name].given if each in graph and graph[each].op in ops}
+        """What a segment starts from that a convolution made, or the batch norm behind it; flattened or not."""
+        ops, graph = (*CONVOLUTIONS, "batch_norm"), self.reference.graph
+        read = {each for each in self.finite[name].given if each in graph}
+        read |= {graph[each].inputs[0] for each in read if graph[each].op == "flatten"} & graph.by_name.keys()
+        made = {each for each in read if graph[each].op in ops}
+        return made | {each for each in read if graph[each].op == "flatten" and graph[each].inputs[0] in made}
 
     def _of_integers(self) -> None:
         """Integers that are suspect though what was stored inside a layer, or wider than dumped, might explain them."""

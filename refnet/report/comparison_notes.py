@@ -68,6 +68,10 @@ _APART = (
     "{count} tensors, {first} first, agree with what stands before their convolutions, but to the last digits not with "
     "what is dumped of these: they are of runs of their own, as of a runtime that is asked for one tensor at a time."
 )
+_APART_ALONE = (
+    "{first} agrees with what stands before its layer, but to the last digits not with the logits that are dumped: "
+    "these are of a run of their own, or were computed beside it."
+)
 _FAST = (
     "{count} tensors, {first} first, are off by what {names}, and by no bug that is known. If the port computes so, "
     "declare it with --algorithm {name}."
@@ -169,7 +173,8 @@ def comparison_notes(found: Comparison) -> Iterator[str]:
     yield from _of_integers(found)
     yield from _unexplained(found)
     if judged.apart:
-        yield _APART.format(count=len(judged.apart), first=judged.apart[0])
+        words = _APART if len(judged.apart) > 1 else _APART_ALONE
+        yield words.format(count=len(judged.apart), first=judged.apart[0])
     if judged.misdumped:
         yield _MISDUMPED.format(names=_first(judged.misdumped))
     for yardstick, words in (("spread", _LONG), ("none", _UNVOUCHED)):

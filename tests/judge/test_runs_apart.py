@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from feeding import shallow
 
-from refnet import probe
+from refnet import build, probe, random_params
 from refnet.graph import SOURCE, Graph, Node, interpret, walk
 from refnet.judge.tensors import Reference, judge_tensors
 from refnet.readings import fast
@@ -57,3 +57,31 @@ def test_one_tensor_a_little_off_is_wrong():
     dumped = {SOURCE: X, **{node.name: y for node, y in walk(GRAPH, fast, PARAMS, {SOURCE: X})}}
     dumped["stem.act"] = dumped["stem.act"] * np.float32(1 + 2e-6)
     assert judged(dumped).wrong() == ["stem.act"]
+
+
+SOFT = build("keras/MobileNet", width=0.25, size=(32, 32), classes=40)
+SOFT_PARAMS = random_params(SOFT)
+SOFT_PARAMS["head.logits.w"] *= np.float32(8)  # a softmax shows the last digits of large logits
+
+
+def with_logits_of_their_own(scores=lambda p: p):
+    """A softmax that is one with its layer, beside logits that somebody computed with sums in another order."""
+    x = probe(SOFT, 2)
+    golden = {SOURCE: x, **{node.name: y for node, y in walk(SOFT, fast, SOFT_PARAMS, {SOURCE: x})}}
+    (features,) = (golden[name][:, :, 0, 0] for name in SOFT["head.logits"].inputs)
+    z = sum(features[:, [c]] * SOFT_PARAMS["head.logits.w"][:, c] for c in reversed(range(features.shape[1])))
+    moved = z + SOFT_PARAMS["head.logits.b"]
+    dumped = golden | {"head.flatten": moved, "head.logits": moved.reshape(golden["head.logits"].shape)}
+    dumped["output"] = scores(golden["output"])
+    return judge_tensors(Reference.of(SOFT, SOFT_PARAMS, golden), dumped, partial=True)
+
+
+def test_a_softmax_is_judged_without_logits_that_are_of_a_run_of_their_own():
+    found = with_logits_of_their_own()
+    assert found.holds
+    assert found.apart == ("output",)
+
+
+def test_a_softmax_that_is_wrong_is_so_whatever_the_logits_are():
+    found = with_logits_of_their_own(lambda p: p * np.float32(1 + 1e-4))
+    assert found.wrong() == ["output"]
