@@ -31,6 +31,7 @@ from refnet.judge.dumps.second_dump import Unsteady, unsteady
 from refnet.judge.dumps.unit_vectors import without_unit_vectors
 from refnet.judge.prepared import preprocessing_of, scale_of
 from refnet.judge.tensors import Finding, Judged, Reference, judge_tensors
+from refnet.judge.undeclared import TF32, is_explained, with_coarse_weights, would_hold_in
 from refnet.network import Network
 from refnet.pack.candidate import read_candidate
 from refnet.pack.encodings import Encoding, bytes_in_floats, bytes_of_a_kind, in_few_steps, raw_numbers, same_images
@@ -48,7 +49,6 @@ from refnet.threads import on_one_thread
 __all__ = ["Comparison", "TensorScale", "compare"]
 
 Array = npt.NDArray[Any]
-_FEW = 2  # tensors that nothing explains, without which weights need not be of 8 bits
 _MUCH = 16  # times a node's size: no bug in the table makes a result so large, so its values are not read
 
 _LABELS = (
@@ -192,8 +192,10 @@ def compare(
     meant, otherwise = (arrays, []) if port.scales or shown.steps else as_meant(reference, arrays)
     options: dict[str, Any] = {"partial": partial, "explain": explain, "budget": budget}
     found = judge_tensors(reference, meant, precision=shown.precision, tell=verdicts, **options)
-    if shown.coarse and not (explain and _is_explained(found)):
-        shown, found = _with_coarse_weights(shown, found, reference, meant, options)
+    if shown.coarse and not (explain and is_explained(found)):
+        shown, found = with_coarse_weights(shown, found, reference, meant, options)
+    if explain and precision is None and accumulate is None and would_hold_in(TF32, found, reference, meant):
+        shown = shown._replace(factors="tf32")
     if port.runs and all(finding.judgement.yardstick == "bound" for finding in found.findings):
         matching = matching._replace(unmatched=[])  # a runtime's inner tensors: every segment was judged without them
     finite = cache(lambda name: bool(np.isfinite(real[name]).all()))
@@ -238,25 +240,6 @@ def _without_precision(found: Judged, nodes: Set[str]) -> Judged:
         for name, causes in found.causes.items()
     }
     return replace(found, causes=kept)
-
-
-def _is_explained(found: Judged) -> bool:
-    """Whether other mistakes than coarse weights explain what is wrong, but for a tensor or two."""
-    causes = [[cause.ids for cause in found.causes.get(name, ())] for name in found.wrong()]
-    coarse = any(("weights-int8",) in ids for ids in causes)
-    return not coarse and sum(not ids for ids in causes) <= _FEW
-
-
-def _with_coarse_weights(
-    shown: ShownArithmetic, found: Judged, reference: Reference, tensors: Mapping[str, Array], options: dict[str, Any]
-) -> tuple[ShownArithmetic, Judged]:
-    """Weights as integers of 8 bits, if most of what is wrong is right so: judged so, or told."""
-    alone = judge_tensors(reference, tensors, precision=shown.coarse, partial=True, explain=False)
-    if 2 * len(alone.wrong()) >= len(found.wrong()):
-        return shown, found
-    if not shown.steps:
-        return shown._replace(weights="told"), found
-    return shown._replace(weights="judged"), judge_tensors(reference, tensors, precision=shown.coarse, **options)
 
 
 class _Port(NamedTuple):

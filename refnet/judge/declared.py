@@ -33,6 +33,7 @@ class ShownArithmetic(NamedTuple):
     steps : the tensors of real numbers that integers of 8 bits stand for, and that are judged so
     weights : 'judged' where its weights are judged as integers of 8 bits, though nobody says so; 'told' where most of
         what is wrong would hold if they were declared so; '' where nothing is, or mistakes explain it
+    factors : 'tf32' where nothing explains what is wrong, and it would hold if factors were declared so; else ''
     """
 
     precision: dict[str, Precision]
@@ -40,6 +41,7 @@ class ShownArithmetic(NamedTuple):
     narrow: bool = False
     steps: tuple[str, ...] = ()
     weights: str = ""
+    factors: str = ""
 
 
 class Declared(NamedTuple):

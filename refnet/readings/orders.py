@@ -6,7 +6,7 @@ part and then add the parts from left to right. Everything else is `fast`'s own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
@@ -18,7 +18,18 @@ from refnet.ops import OPS
 from refnet.readings import fast
 from refnet.readings.precision import FLOATS
 
-__all__ = ["MOMENTS", "ORDERS", "at_random", "half_away", "rounded", "rules", "short_rules", "truncated", "whole_steps"]
+__all__ = [
+    "MOMENTS",
+    "ORDERS",
+    "at_random",
+    "factor_rules",
+    "half_away",
+    "rounded",
+    "rules",
+    "short_rules",
+    "truncated",
+    "whole_steps",
+]
 
 Array = npt.NDArray[Any]
 Pair = tuple[int, int]
@@ -237,6 +248,22 @@ def short_rules(base: Any, store: str) -> Any:
         return lambda *args, **attrs: rounded(rule(*args, **attrs), store)
 
     return SimpleNamespace(**{op: storing(getattr(base, op)) for op in OPS})
+
+
+def factor_rules(base: Any, store: str, ops: Collection[str]) -> Any:
+    """Rules that round both factors of the products of some operations of `base`, as matrix units do.
+
+    Parameters
+    ----------
+    store : 'tf32', 'bfloat16' or 'float16'
+    ops : convolutions
+    """
+
+    def rounding(rule: Callable[..., Array]) -> Callable[..., Array]:
+        return lambda x, w, *rest, **attrs: rule(rounded(x, store), rounded(w, store), *rest, **attrs)
+
+    own = {op: getattr(base, op) for op in OPS}
+    return SimpleNamespace(**{op: rounding(rule) if op in ops else rule for op, rule in own.items()})
 
 
 ORDERS: Mapping[str, Any] = MappingProxyType(

@@ -141,6 +141,10 @@ _STEPS = (
     "{count} tensors, {first} first, have at most 256 values, steps apart: they are what integers of 8 bits stand for, "
     "and are judged so."
 )
+_OF_SHORT_FACTORS = (
+    "With --precision tf32 it holds: declare that if the factors of its products are rounded so, as graphics "
+    "processors do it unless they are told otherwise."
+)
 _OF_8_BITS = {
     "judged": "Most of it is right only if the port's weights are integers of 8 bits, and is judged so, as with "
     "--weights int8.",
@@ -335,6 +339,8 @@ def _of_dump(found: Comparison) -> Iterator[str]:
         yield _STEPS.format(count=len(steps), first=steps[0])
     if found.shown.weights:
         yield _OF_8_BITS[found.shown.weights]
+    if found.shown.factors:
+        yield _OF_SHORT_FACTORS
     if found.not_finite:
         yield _NOT_FINITE.format(names=", ".join(found.not_finite))
     if count := len({*found.matching.unmatched} - {*found.not_finite}):

@@ -23,9 +23,10 @@ from refnet.graph import SOURCE
 from refnet.judge.measures.sure import sure_verdict
 from refnet.judge.verdicts import Judgement, judge, root_mean_square
 from refnet.networks.rewrite import fold_batch_norm
+from refnet.ops import CONVOLUTIONS
 from refnet.readings import fast
 from refnet.readings.bounds import Bound, Precision
-from refnet.readings.orders import MOMENTS, ORDERS, rounded, short_rules
+from refnet.readings.orders import MOMENTS, ORDERS, factor_rules, rounded, short_rules
 from refnet.readings.precision import FLOATS, Printed
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
 Array = npt.NDArray[Any]
 
 _FLOAT32 = Precision.of("float32")
+_SHORT_FACTORS = Precision.of("tf32")
 _HALF_SUMS = Precision.of("float16", accumulate="float16")
 _HALF_ORDERS = ("sequential", "lanes", "backwards")  # of which sums in float16 are made, the likeliest first
 _HALF_MOST = 1e8  # products in them; only how long a verdict takes depends on it
@@ -278,6 +280,9 @@ def _runs(segment: Segment, precision: Precision) -> Iterator[Callable[[], Array
     if precision == _HALF_SUMS:
         yield from _in_half(segment)
         return
+    if precision == _SHORT_FACTORS:
+        yield from _of_short_factors(segment)
+        return
     formats = ("float64", "float32", "float16", "bfloat16")
     store = next((name for name in formats if precision.u_store < 2.5 * FLOATS[name].u), "")
     if precision.step or precision.levels or precision.u > 2 * FLOATS["float32"].u or precision.u_factor or not store:
@@ -299,6 +304,13 @@ def _runs(segment: Segment, precision: Precision) -> Iterator[Callable[[], Array
         for one in ways:
             made = partial(_widely, one, dtype, short_rules(rules, store) if short else rules)
             yield made if precision.printed is None else partial(_written, made, precision.printed)
+
+
+def _of_short_factors(segment: Segment) -> Iterator[Callable[[], Array]]:
+    """Runs of which the factors of products are in tf32: of all convolutions, or of those that are products alone."""
+    wide = [op for op in CONVOLUTIONS if op != "depthwise_conv2d"]
+    for order, ops, one in itertools.product(_QUICK, (wide, CONVOLUTIONS), _folded_and_not(segment)):
+        yield partial(_widely, one, np.float32, factor_rules(ORDERS[order], "tf32", ops))
 
 
 def _in_half(segment: Segment) -> Iterator[Callable[[], Array]]:

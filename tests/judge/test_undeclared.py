@@ -1,0 +1,61 @@
+"""Factors in tf32 from the end alone: declared they hold, undeclared they are said to be what would hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refnet import Network, build, probe, random_params
+from refnet.graph import SOURCE, interpret, walk
+from refnet.judge.tensors import Reference, judge_tensors
+from refnet.judge.undeclared import TF32, would_hold_in
+from refnet.ops import CONVOLUTIONS
+from refnet.readings import fast
+from refnet.readings.orders import ORDERS, factor_rules
+from refnet.readings.precision import FLOATS
+
+GRAPH = build("torchvision/mobilenet_v3_small", width=0.35, size=(48, 40), classes=20)
+PARAMS, X = random_params(GRAPH), probe(GRAPH, 2)
+REFERENCE = Reference.of(
+    GRAPH, PARAMS, {SOURCE: X, **{node.name: y for node, y in walk(GRAPH, fast, PARAMS, {SOURCE: X})}}
+)
+WIDE = [op for op in CONVOLUTIONS if op != "depthwise_conv2d"]
+
+
+def logits(ops=CONVOLUTIONS, params=PARAMS):
+    """Of a port with sums in another order than refnet's runs, and factors of some operations in tf32."""
+    return {"head.flatten": interpret(GRAPH, factor_rules(ORDERS["sequential"], "tf32", ops), params, {SOURCE: X})}
+
+
+def judged(tensors, precision=None):
+    return judge_tensors(REFERENCE, tensors, precision=precision, partial=True, explain=False)
+
+
+def test_factors_are_rounded_to_eleven_bits_and_nothing_else_is():
+    x, w, b = (np.float32([1 + 2.0**-12]).reshape(shape) for shape in ((1, 1, 1, 1), (1, 1), (1,)))
+    y = factor_rules(fast, "tf32", WIDE).pointwise_conv2d(x, w, b)
+    assert FLOATS["tf32"].u == 2.0**-11
+    assert y.ravel().tolist() == [2 + 2.0**-12]
+
+
+@pytest.mark.parametrize("ops", [CONVOLUTIONS, WIDE], ids=["all", "products"])
+def test_factors_that_are_declared_to_be_in_tf32_hold_from_logits_alone(ops):
+    assert judged(logits(ops)).wrong() == ["head.flatten"]
+    assert not judged(logits(ops), TF32).wrong()
+
+
+def test_a_mistake_does_not_hold_so():
+    wrong = {**PARAMS, "block3.project.bn.beta": PARAMS["block3.project.bn.beta"] * np.float32(0)}
+    assert judged(logits(params=wrong), TF32).wrong() == ["head.flatten"]
+
+
+def test_what_would_hold_is_told_of_what_nothing_explains():
+    tensors = logits(WIDE)
+    assert would_hold_in(TF32, judged(tensors), REFERENCE, tensors)
+    wrong = logits(params={**PARAMS, "block3.project.bn.beta": PARAMS["block3.project.bn.beta"] * np.float32(0)})
+    assert not would_hold_in(TF32, judged(wrong), REFERENCE, wrong)
+
+
+def test_nor_is_it_told_of_what_holds():
+    right = {"head.flatten": Network(GRAPH, PARAMS).trace(X)["head.flatten"]}
+    assert not would_hold_in(TF32, judged(right), REFERENCE, right)
