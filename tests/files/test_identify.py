@@ -63,6 +63,23 @@ def test_the_width_is_found(model, width):
     assert (recipe.model, recipe.width) == (model, width)
 
 
+@pytest.mark.parametrize("width", [0.2, 0.3, 0.45])
+def test_of_a_narrow_network_too_most_layers_of_which_have_other_channels(width):
+    model = "torchvision/mobilenet_v2"
+    graph = build(model, width=width, size=(64, 48), classes=7, divisor=0)
+    assert sum(a.params["w"][0] != b.params["w"][0] for a, b in both(graph, build(model, width=width, classes=7))) > 30
+    found = found_in(graph)
+    assert (found.standing.kind, found.standing.model) == ("almost", model)
+    assert (
+        build(model, width=found.standing.width, size=(64, 48), classes=7, divisor=found.divisor).nodes == graph.nodes
+    )
+
+
+def both(one, other):
+    """The convolutions of two networks, side by side."""
+    return zip(*([node for node in each.nodes if "w" in node.params] for each in (one, other)), strict=True)
+
+
 def test_vendors_who_build_the_same_are_all_listed_and_one_vendors_synonyms_are_not():
     found = found_in(build("torchvision/mobilenet_v2", size=64))
     assert set(found.models) == {"torchvision/mobilenet_v2", "timm/mobilenetv2_100", "d-li14/mobilenetv2"}

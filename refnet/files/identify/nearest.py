@@ -25,7 +25,15 @@ from refnet.networks.dialects import MODELS
 from refnet.networks.plan import Plan, WidthRule, plan, rounding_to
 from refnet.ops import CONVOLUTIONS, WINDOWED
 
-__all__ = ["ConvolutionRow", "beginnings", "convolution_rows", "likely", "nearest_networks", "rounded_otherwise"]
+__all__ = [
+    "ConvolutionRow",
+    "beginnings",
+    "convolution_rows",
+    "likely",
+    "nearest_networks",
+    "of_kernels",
+    "rounded_otherwise",
+]
 
 # Convolutions that a beginning must have. Tuned: six are the first two or three blocks, where detectors cut first. They
 # tell V1, V2 and V3 from one another but for V1 at its narrowest; MnasNet, whose blocks are V2's and V3's, is told by
@@ -96,6 +104,12 @@ def beginnings(graph: Graph, model: str | None, width: float | None) -> list[tup
     if most < _FEWEST or 2 * most < len(rows):
         return []
     return [one for one in found if one[2] == most]
+
+
+def of_kernels(graph: Graph) -> Iterator[str]:
+    """Known networks with a graph's convolutions but for their channels."""
+    own = [row[:2] for row in _rows_of(graph)]
+    return (name for name in MODELS if _meant(name, graph) and [row[:2] for row in convolution_rows(name, 1.0)] == own)
 
 
 def rounded_otherwise(graph: Graph, model: str) -> tuple[float, WidthRule] | None:

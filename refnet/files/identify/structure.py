@@ -17,7 +17,7 @@ from refnet.alignment.diff import differences
 from refnet.alignment.differences import Difference, Standing, structural
 from refnet.alignment.naming import NamedGraph, named_after
 from refnet.errors import FormatError, RequestError
-from refnet.files.identify.nearest import beginnings, likely, rounded_otherwise
+from refnet.files.identify.nearest import beginnings, likely, of_kernels, rounded_otherwise
 from refnet.files.schemes import entries
 from refnet.graph import SOURCE, Graph
 from refnet.networks.build import build, find
@@ -102,6 +102,9 @@ def recognise(graph: Graph, keys: Collection[str], model: str | None, width: flo
         if model is not None or width is not None:
             share = f": only {best.share:.0%} of the convolutions are the same" if best is not None else ""
             raise FormatError(f"is no {model or f'known network of width {width:g}'}{share}")
+        for name in of_kernels(graph):  # of which most layers have other channels
+            if (rounded := rounded_otherwise(graph, name)) is not None:
+                return recognise(graph, keys, name, rounded[0])._replace(divisor=rounded[1])
         return _own(graph)
     if width is None and not best.until and any(each.key == "channels" for each in best.differences):
         names = dict.fromkeys(one.known.recipe.model for one in found)
