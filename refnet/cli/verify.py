@@ -149,10 +149,17 @@ def _is_npz(path: str | None, contents: Mapping[str, Contents]) -> bool:
 def _integers(
     options: argparse.Namespace, found: Verified, contents: Mapping[str, Contents]
 ) -> QuantisationReport | None:
-    """What is to be said of a file of integers, against the other file or its own twin; None where there is none."""
-    for path, other in ((options.file, options.against), (options.against, options.file)):
+    """What is to be said of a file of integers, against the other file or its own twin; None where there is none.
+
+    Of two such files the first is looked at, and not its weights, which are half a step of either off: values say that.
+    """
+
+    def of_integers(path: str | None) -> tuple[Any, ...] | None:
         passed = path is None or path not in contents or _is_npz(path, contents)  # `_of_refnet` has seen those
-        held = None if passed else read_quantised(str(path), model=options.model, contents=contents[str(path)])
+        return None if passed else read_quantised(str(path), model=options.model, contents=contents[str(path)])
+
+    for path, other in ((options.file, options.against), (options.against, options.file)):
+        held = of_integers(path)
         if held is None:
             continue
         net = QuantisedNetwork(*held)
@@ -161,8 +168,8 @@ def _integers(
         )  # fmt: skip
         if side is None or net.graph.input_shape != side.graph.input_shape or (other is None and net.twin is None):
             return None
-        real = Network(side.graph, side.params)
-        return examine_quantisation(net, real, probe(side.graph)[1:], own=other is None)
+        own = other is None or of_integers(other) is not None
+        return examine_quantisation(net, Network(side.graph, side.params), probe(side.graph)[1:], own=own)
     return None
 
 

@@ -79,7 +79,7 @@ def examine_quantisation(net: QuantisedNetwork, real: Network, x: Array, *, own:
     net : of integers
     real : the network of floats, folded or not, under the same names
     x : (N, C, H, W) photographs, prepared as the network's vendor does
-    own : whether `real` is the integers' own twin, whose weights are theirs by construction
+    own : whether weights are not compared: `real` is the integers' own twin, or has weights of 8 bits itself
     """
     folded = real.astype(np.float32).fold()
     units = {unit.output: unit for unit in folded.graph.units()}

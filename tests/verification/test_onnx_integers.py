@@ -156,3 +156,13 @@ def test_integers_that_cannot_be_run_are_judged_by_what_they_stand_for(floats, c
     assert "not run: a bias beside int16" in capsys.readouterr().out
     assert main([*argv, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["integers"] == {"remark": "a bias beside int16"}
+
+
+def test_of_two_quantisations_of_one_network_the_weights_are_no_nearest_integers_of_each_other(capsys):
+    """One has a scale for each filter, the other one for all."""
+    files = [str(INTEGERS / name) for name in (QDQ, "v3_small_qoperator.onnx")]
+    for first, second in (files, files[::-1]):
+        assert main(["verify", first, "--against", second, "--model", MODEL, "--allow", ",".join(MEANT), "--json"]) == 0
+        integers = json.loads(capsys.readouterr().out)["integers"]
+        assert integers["holds"]
+        assert not {"weights", "bias"} & {each["kind"] for each in integers["findings"]}

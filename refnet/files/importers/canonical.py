@@ -14,7 +14,7 @@ import numpy as np
 from refnet.errors import FormatError, GraphError
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.passes import Nodes, Rewrite, RewritePass
-from refnet.graph import Node
+from refnet.graph import Node, is_global
 from refnet.ops import CONVOLUTIONS, WINDOWED
 from refnet.readings.limits import check_sizes
 from refnet.readings.precision import FLOATS
@@ -267,11 +267,14 @@ def _mean_of_means(work: RewritePass, node: Node) -> Nodes:
     first = work.before(node, "avg_pool2d") if node.op == "avg_pool2d" else None
     if first is None or any(any(map(any, each.attrs["pad"])) for each in (first, node)):
         return ()
-    (h, w), (kernel_h, kernel_w) = first.attrs["kernel"], node.attrs["kernel"]
-    strides = first.attrs["stride"], node.attrs["stride"]
-    if strides != ((1, 1), (1, 1)) or 1 not in (h, kernel_h) or 1 not in (w, kernel_w):
+    axes = [*zip(first.attrs["kernel"], first.attrs["stride"], node.attrs["kernel"], node.attrs["stride"], strict=True)]
+    if any(later > 1 and (size, step) != (1, 1) for size, step, later, _ in axes):
         return ()
-    return (replace(node, inputs=first.inputs, attrs={**node.attrs, "kernel": (h * kernel_h, w * kernel_w)}),)
+    both = {**node.attrs, "kernel": tuple(size * later for size, _, later, _ in axes)}
+    both["stride"] = tuple(step * after for _, step, _, after in axes)
+    made = replace(node, inputs=first.inputs, attrs=both)
+    whole = is_global(made, shapes(work.graph)[first.inputs[0]])
+    return (replace(made, attrs={**both, "stride": (1, 1)}) if whole else made,)
 
 
 def _rows_then_columns(work: RewritePass, node: Node) -> Nodes:

@@ -252,6 +252,21 @@ def test_the_mean_over_width_and_then_over_height_is_that_over_the_map():
     assert np.abs(run(imported) - x64().mean((2, 3))).max() < 1e-14
 
 
+@pytest.mark.parametrize("first", [(6, 1), (1, 5)])
+def test_so_are_two_pools_with_strides_of_their_own_size(first):
+    second = (1, 5) if first == (6, 1) else (6, 1)
+    pools = [op("AveragePool", *names, kernel_shape=k, strides=k) for *names, k in (("x", "a", first), ("a", second))]
+    imported = import_graph(onnx(*pools))
+    assert only(imported).attrs["kernel"] == (6, 5)
+    assert np.abs(run(imported)[:, :, 0, 0] - x64().mean((2, 3))).max() < 1e-14
+
+
+def test_pools_of_which_the_second_reads_every_other_row_are_none():
+    pools = [op("AveragePool", "x", "a", kernel_shape=(1, 1), strides=(2, 1))]
+    pools += [op("AveragePool", "a", kernel_shape=(3, 1), strides=(1, 1))]
+    assert [node.attrs["kernel"] for node in import_graph(onnx(*pools)).graph.nodes] == [(1, 1), (3, 1)]
+
+
 def test_the_mean_over_one_axis_is_a_pool_of_that():
     imported = import_graph(onnx(op("ReduceMean", "x", axes=(2,))))
     assert only(imported).attrs["kernel"] == (6, 1)
