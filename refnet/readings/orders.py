@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.ops import OPS
+from refnet.ops import CONVOLUTIONS, OPS
 from refnet.readings import fast
 from refnet.readings.precision import FLOATS
 
@@ -22,6 +22,7 @@ __all__ = [
     "MOMENTS",
     "ORDERS",
     "at_random",
+    "by_sign",
     "factor_rules",
     "half_away",
     "rounded",
@@ -248,6 +249,26 @@ def short_rules(base: Any, store: str) -> Any:
         return lambda *args, **attrs: rounded(rule(*args, **attrs), store)
 
     return SimpleNamespace(**{op: storing(getattr(base, op)) for op in OPS})
+
+
+def by_sign(base: Any) -> Any:
+    """Rules of `base` that add up positive products by themselves, and negative ones, as some hardware does.
+
+    In a short format each of both sums drifts in one direction, and what they leave when they meet is that of both.
+    """
+
+    def parted(rule: Callable[..., Array]) -> Callable[..., Array]:
+        def added(x: Array, w: Array, b: Array | None, **attrs: Any) -> Array:
+            (above, below), (up, down) = ((np.maximum(y, 0), np.minimum(y, 0)) for y in (x, w))
+            positive = rule(above, up, None, **attrs) + rule(below, down, None, **attrs)
+            negative = rule(above, down, None, **attrs) + rule(below, up, None, **attrs)
+            y = positive + negative
+            return y if b is None else y + b[:, None, None]
+
+        return added
+
+    own = {op: getattr(base, op) for op in OPS}
+    return SimpleNamespace(**{op: parted(rule) if op in CONVOLUTIONS else rule for op, rule in own.items()})
 
 
 def factor_rules(base: Any, store: str, ops: Collection[str]) -> Any:

@@ -1,4 +1,4 @@
-"""Factors in tf32 from the end alone: declared they hold, undeclared they are said to be what would hold."""
+"""Factors and sums in short formats from the end alone: declared they hold; of tf32 it is said that it would."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from refnet.judge.tensors import Reference, judge_tensors
 from refnet.judge.undeclared import TF32, would_hold_in
 from refnet.ops import CONVOLUTIONS
 from refnet.readings import fast
-from refnet.readings.orders import ORDERS, factor_rules
+from refnet.readings.bounds import Precision
+from refnet.readings.orders import ORDERS, by_sign, factor_rules
 from refnet.readings.precision import FLOATS
 
 GRAPH = build("torchvision/mobilenet_v3_small", width=0.35, size=(48, 40), classes=20)
@@ -59,3 +60,10 @@ def test_what_would_hold_is_told_of_what_nothing_explains():
 def test_nor_is_it_told_of_what_holds():
     right = {"head.flatten": Network(GRAPH, PARAMS).trace(X)["head.flatten"]}
     assert not would_hold_in(TF32, judged(right), REFERENCE, right)
+
+
+def test_sums_in_float16_that_drift_by_sign_hold_where_such_sums_are_declared():
+    half = {name: y.astype(np.float16) for name, y in PARAMS.items()}
+    end = interpret(GRAPH, by_sign(ORDERS["sequential"]), half, {SOURCE: X.astype(np.float16)})
+    assert end.dtype == np.float16
+    assert not judged({"head.flatten": end}, Precision.of("float16", accumulate="float16")).wrong()

@@ -8,7 +8,7 @@ import pytest
 from refnet import build, random_input, random_params
 from refnet.graph import interpret
 from refnet.readings import fast
-from refnet.readings.orders import ORDERS
+from refnet.readings.orders import ORDERS, by_sign
 
 
 @pytest.mark.parametrize("order", [order for order in ORDERS if order != "fast"])
@@ -69,3 +69,21 @@ def test_a_mean_is_summed_term_by_term(channels, order, step):
     x = np.random.default_rng(2).standard_normal((2, channels, 9, 11)).astype(np.float32)
     y = ORDERS[order].avg_pool2d(x, kernel=(9, 11), stride=(1, 1), pad=((0, 0), (0, 0)))
     assert np.array_equal(y[..., 0, 0], summed(x.reshape(2, channels, -1)[..., ::step]) / np.float32(99))
+
+
+def test_positive_and_negative_products_are_added_up_apart():
+    """In float16 a sum of ones ends at 2048, where one more is half a step; what is taken away before that is not."""
+    x = np.float16([-1.0, *2049 * [1.0]]).reshape(1, -1, 1, 1)
+    w, b = np.ones((1, 2050), np.float16), np.float16([0.0])
+    one, other = (
+        rules.pointwise_conv2d(x, w, b).item() for rules in (ORDERS["sequential"], by_sign(ORDERS["sequential"]))
+    )
+    assert (one, other) == (2048, 2047)
+
+
+@pytest.mark.parametrize("name", ["torchvision/mobilenet_v3_small", "torchvision/mobilenet_v3_small@dilated"])
+def test_apart_they_make_the_same_function(name):
+    graph = build(name, width=0.35, size=(49, 34))
+    params, x = random_params(graph, np.float64), random_input(graph, 1, np.float64)
+    one, other = (interpret(graph, rules, params, {"input": x}) for rules in (fast, by_sign(fast)))
+    assert np.abs(one - other).max() <= 1e-11 * np.abs(one).max()

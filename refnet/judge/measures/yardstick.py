@@ -26,7 +26,7 @@ from refnet.networks.rewrite import fold_batch_norm
 from refnet.ops import CONVOLUTIONS
 from refnet.readings import fast
 from refnet.readings.bounds import Bound, Precision
-from refnet.readings.orders import MOMENTS, ORDERS, factor_rules, rounded, short_rules
+from refnet.readings.orders import MOMENTS, ORDERS, by_sign, factor_rules, rounded, short_rules
 from refnet.readings.precision import FLOATS, Printed
 
 __all__ = [
@@ -47,7 +47,8 @@ Array = npt.NDArray[Any]
 _FLOAT32 = Precision.of("float32")
 _SHORT_FACTORS = Precision.of("tf32")
 _HALF_SUMS = Precision.of("float16", accumulate="float16")
-_HALF_ORDERS = ("sequential", "lanes", "backwards")  # of which sums in float16 are made, the likeliest first
+# The orders of sums that are kept in float16, the likeliest first.
+_HALF_ORDERS = (ORDERS["sequential"], ORDERS["lanes"], ORDERS["backwards"], by_sign(ORDERS["sequential"]))
 _HALF_MOST = 1e8  # products in them; only how long a verdict takes depends on it
 # Until when a segment is judged by its bound. Tuned: a bound is a proof, a spread a measurement, so the bound is kept
 # for as long as it finds 97 of 100 of the mistakes that the spread finds. On the table in tests/judge/test_yardstick.py
@@ -320,7 +321,7 @@ def _in_half(segment: Segment) -> Iterator[Callable[[], Array]]:
     if segment.batch * sum(products) > _HALF_MOST:
         return
     for order, one in itertools.product(_HALF_ORDERS, _folded_and_not(segment)):
-        yield partial(_widely, one, np.float16, ORDERS[order])
+        yield partial(_widely, one, np.float16, order)
 
 
 def _in_store(segment: Segment, store: str) -> Iterator[tuple[str, Array]]:
