@@ -237,6 +237,20 @@ def test_activations_alone_are_known_by_their_numbers_however_wrong_they_are():
     assert {each.source: node for node, each in found.tensors.items()} == dumped
 
 
+def test_activations_alone_are_known_by_kerass_names_too():
+    """One holds what is before its activation: by its numbers it would be the batch norm's, and be right."""
+    graph = build("keras/MobileNet", width=0.25, size=(40, 56), classes=7)
+    net, x = Network(graph, random_params(graph)), random_input(graph, batch=2)
+    golden = {"input": x, **net.trace(x)}
+    modules = SCHEMES["keras"].modules(graph)
+    acts = {f"{modules[u.conv.name]}_relu": u for u in graph.units() if u.act is not None}
+    dumped = {name: golden[unit.act.name] for name, unit in acts.items()}
+    dumped["conv_pw_4_relu"] = golden[acts["conv_pw_4_relu"].norm.name]
+    found = matched(dumped, golden, network=net)
+    assert {each.source: node for node, each in found.tensors.items()} == {k: u.act.name for k, u in acts.items()}
+    assert {each.how for each in found.tensors.values()} == {"vendor"}
+
+
 def test_a_container_of_modules_is_no_convolution():
     """PyTorch's hooks on containers give what their last module makes."""
     net, golden = network()

@@ -84,13 +84,18 @@ def by_vendor(
                 graph, called, layers, {name: form for name, form in plain.items() if name not in hits}
             )
             few = vendor in own and len(names) < 2 * _LEAST
-            found = with_activations(graph, called, found, plain) if few else found
-            few = few and all(fits(*each) for each in found.items())
-            least = max(1 if few else _LEAST, _ENOUGH * min(len(modules), len(names)))
+            least = _ENOUGH * min(len(modules), len(names))
+            acts = with_activations(graph, called, found, plain)
+            if few or len(found) < max(_LEAST, least):  # as of a dump of activations alone
+                fit = all(fits(*each) for each in acts.items())
+                if not few and not fit:
+                    continue
+                found, few = acts, few and fit
+            least = max(1 if few else _LEAST, least)
             if _only_counted(plain[name] for name in found) and not all(fits(*each) for each in found.items()):
                 continue
             if len(found) > len(best) and len(found) >= least:
-                best = with_activations(graph, called, found, plain)
+                best = acts
     others = {_module_of(name) for name, node in best.items() if is_other(name, node)} - {None}
     return {name: node for name, node in best.items() if not (_module_of(name) in others or is_other(name, node))}
 
