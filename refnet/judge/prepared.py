@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.inputs.pictures import cut_rules, other_rules
+from refnet.bugs.inputs.pictures import cut_rules, other_rules, sized_rules
 from refnet.bugs.inputs.pixels import WHITE, WHOLE, bytes_of, column, normalised
 from refnet.bugs.inputs.solved import fewest_digits
 from refnet.errors import RequestError
@@ -35,26 +37,39 @@ def preprocessing_of(pixels: Array, x: Array, known: Preprocessing | None) -> Pr
 
     Returns
     -------
-    recipe : the known one if it makes the input; else the first that does, with another kernel or cut, and with scale,
-        mean and deviation solved for by channel; of kernels that are known up to a level of a pixel alone, that which
-        comes closest. None where no recipe makes it, of one image in three colours
+    recipe : the known one if it makes the input; else the first that does, with another kernel, cut or side, and with
+        scale, mean and deviation solved for by channel; of kernels that are known up to a level of a pixel alone, that
+        which comes closest. None where no recipe makes it, of one image in three colours
     """
     own = known or RAW
     if x.shape[:2] != (1, len(RAW.mean)):
         return None
-    found: list[tuple[float, Preprocessing]] = []
     (height, width), size = pixels.shape[:2], (x.shape[2], x.shape[3])
-    for rule in (own, *(rule for *_, rule in other_rules(own)), *cut_rules(own, (height, width), size)):
+
+    def made_by(rule: Preprocessing) -> tuple[Preprocessing, float]:
         try:
             made = prepare(pixels, replace(rule, scale=1.0, mean=RAW.mean, std=RAW.std), size)
         except RequestError:  # a picture of a few pixels
-            continue
-        scaled, left = _scaled(rule, made.astype(np.float64), x.astype(np.float64))
-        if left <= _EXACT:
-            return scaled
-        if left <= _EXACT + KERNELS[rule.interpolation].room(pixels.shape[:2]):
-            found.append((left, scaled))
-    return min(found, key=lambda each: each[0], default=(0.0, None))[1]
+            return rule, math.inf
+        return _scaled(rule, made.astype(np.float64), x.astype(np.float64))
+
+    def fitting(rules: Iterable[Preprocessing]) -> list[tuple[float, Preprocessing]]:
+        """Those that make the input, and how far they lie from it: the first that makes it exactly, alone."""
+        found: list[tuple[float, Preprocessing]] = []
+        for rule in rules:
+            scaled, left = made_by(rule)
+            if left <= _EXACT:
+                return [(left, scaled)]
+            if left <= _EXACT + KERNELS[rule.interpolation].room(pixels.shape[:2]):
+                found.append((left, scaled))
+        return found
+
+    def of_any_side() -> Iterator[Preprocessing]:
+        nearest = min(sized_rules(own, size), key=lambda rule: made_by(rule)[1], default=own)
+        yield from (replace(nearest, interpolation=kernel) for kernel in (own.interpolation, *KERNELS))
+
+    usual = (own, *(rule for *_, rule in other_rules(own)), *cut_rules(own, (height, width), size))
+    return min(fitting(usual) or fitting(of_any_side()), key=lambda each: each[0], default=(0.0, None))[1]
 
 
 def scale_of(x: Array, known: Preprocessing | None) -> Preprocessing | None:

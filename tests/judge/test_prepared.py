@@ -27,6 +27,8 @@ NOISE = np.random.default_rng(5).integers(0, 256, (150, 210, 3)).astype(np.uint8
         {"interpolation": "float-bilinear"},
         {"interpolation": "opencv-area", "resize": None},
         {"resize": (232, 224)},
+        {"resize": (min(SIZE) + 9, min(SIZE))},
+        {"resize": (min(SIZE) + 9, min(SIZE)), "interpolation": "bicubic"},
         {"scale": 1.0, "mean": (103.939, 116.779, 123.68), "std": (1.0, 1.0, 1.0)},
         {"interpolation": "bicubic", "scale": 127.5, "mean": (1.0, 1.0, 1.0), "std": (1.0, 1.0, 1.0)},
         {"scale": 255.0, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.3)},

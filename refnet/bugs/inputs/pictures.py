@@ -85,6 +85,14 @@ def cut_rules(own: Preprocessing, sides: tuple[int, int], size: tuple[int, int])
             yield replace(own, resize=part, keep=(1, 1), interpolation=kernel, cut_first=True)
 
 
+def sized_rules(own: Preprocessing, size: tuple[int, int]) -> Iterator[Preprocessing]:
+    """The same with the shorter side resized to any number of pixels, up to half as many more as the network takes."""
+    crop = min(size)
+    return (
+        replace(own, resize=(side, crop), keep=(1, 1), cut_first=False) for side in range(crop, crop + crop // 2 + 1)
+    )
+
+
 def room_of(image: Array, kernel: str) -> float:
     """How far, in levels of a pixel, a library's own result may lie from a kernel's; the network's own is exact."""
     return KERNELS[kernel].room(image.shape[:2]) if kernel else 0.0
