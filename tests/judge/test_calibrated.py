@@ -39,6 +39,13 @@ def test_calibrated_probabilities_are_not_judged_where_the_logits_that_they_are_
     assert beside(found) == {"calibrated": ("scaled", "head.flatten"), "scores": ("scaled-softmax", "head.flatten")}
 
 
+def test_nor_are_they_in_float16(pack):
+    halves = {"calibrated": (Z / T).astype(np.float16), "scores": softmax(Z / T).astype(np.float16)}
+    found = compare(pack, {"logits": Z, **halves})
+    assert found.holds
+    assert {kind for kind, _ in beside(found).values()} == {"scaled", "scaled-softmax"}
+
+
 def test_nor_are_such_logits_alone(pack):
     found = compare(pack, {"logits": Z, "calibrated": Z / T})
     assert found.holds

@@ -45,14 +45,11 @@ def bn_eps_floor(unit: UnitArrays) -> Iterator[Change]:
     """
     if unit.norm is None or not (unit["var"] >= 0).all():
         return
-    var = unit["var"]
+    own, root = np.sqrt(unit["var"] + unit.eps), np.sqrt(unit["var"])
     for eps in dict.fromkeys((unit.eps, *_FLOORS)):
-        for form, divisor in (
-            ("variance", np.sqrt(np.maximum(var, eps))),
-            ("deviation", np.maximum(np.sqrt(var), eps)),
-        ):
-            if eps > 0 and (divisor > np.sqrt(var)).any():  # otherwise it is an eps of 0
-                gamma = {unit.names["gamma"]: unit["gamma"] * np.sqrt(var + unit.eps) / divisor}
+        for form, least in (("variance", np.sqrt(eps)), ("deviation", eps)):
+            if (root < least).any():  # otherwise it is an eps of 0
+                gamma = {unit.names["gamma"]: unit["gamma"] * own / np.maximum(root, least)}
                 yield Change(unit.norm.name, f"{form} {eps:g}", {"eps": eps, "floor": form}, params=gamma)
 
 

@@ -167,11 +167,11 @@ def _vector_shown(unit: UnitArrays, slot: str, mean: Array, moved: Array) -> Arr
 def _by_rules(own: Array, shown: Array) -> Iterator[tuple[str, dict[str, int], Array]]:
     """A vector in other orders, (C,), with the form and the facts of each: but for those of `bn_order`."""
     plain = np.arange(len(own))
-    known = {simple(plain).tobytes() for simple in _SIMPLE.values()}
+    known = {plain.tobytes(), *(simple(plain).tobytes() for simple in _SIMPLE.values())}
     by = _rolled_by(own, shown)
     rolled = np.roll(plain, by)
     for order in (*ruled_orders(len(own)), rolled):
-        if order.tobytes() not in known | {plain.tobytes()}:
+        if order.tobytes() not in known:
             known.add(order.tobytes())
             form, facts = rule_of(order)
             yield form, facts, own[order]

@@ -21,9 +21,8 @@ __all__ = ["without_calibrated"]
 
 Array = npt.NDArray[Any]
 
-_U = FLOATS["float32"].u
 _TOLD = ("map", "name", "structure")  # how a tensor found its node that is said to be it
-_SAME = 64 * _U  # a factor that is one but for what other orders of summation make of logits
+_SAME = 64  # roundings by which a factor is not one, of logits that were summed in another order
 _ROUNDINGS = 8  # of an exponential, of what it is taken of, and of a quotient
 
 
@@ -55,24 +54,37 @@ def _rows(y: Array) -> Array:
     return y.reshape(len(y), -1) if y.ndim and y.size else y
 
 
+def _are_alike(y: Array, z: Array) -> bool:
+    """Whether two tensors are of one shape, of real numbers, and finite."""
+    real = str(y.dtype) in FLOATS and str(z.dtype) in FLOATS and y.shape == z.shape
+    return real and bool(np.isfinite(y).all() and np.isfinite(z).all())
+
+
+def _unit(y: Array) -> float:
+    """By how much a tensor's numbers are rounded: at least as those of float32 are, in which they were computed."""
+    return max(FLOATS[str(y.dtype)].u, FLOATS["float32"].u)
+
+
 def _is_multiple(y: Array, z: Array) -> bool:
-    """Whether some numbers are others times one number, which is not 1: but for a rounding of each."""
-    if y.dtype.kind != "f" or y.shape != z.shape or not (np.isfinite(y).all() and np.isfinite(z).all()):
+    """Whether some numbers are others times one number, which is not 1: but for a few roundings of each."""
+    if not _are_alike(y, z):
         return False
+    u = max(_unit(y), _unit(z))
     y, z = y.astype(np.float64), z.astype(np.float64)
     square = float((z * z).sum())
     factor = float((z * y).sum()) / square if square else 1.0
     off = np.abs(y - factor * z)
-    return factor > 0 and abs(factor - 1) > _SAME and bool((off <= _ROUNDINGS * _U * np.abs(y)).all())
+    return factor > 0 and abs(factor - 1) > _SAME * u and bool((off <= _ROUNDINGS * u * np.abs(y)).all())
 
 
 def _is_softmax(p: Array, z: Array) -> bool:
-    """Whether probabilities are those of some logits, in float32: by the roundings of an exponential and of the sum."""
-    if p.shape != z.shape or p.dtype.kind != "f":
+    """Whether probabilities are those of some logits: by the roundings of exponentials, of their sum, and of both."""
+    if not _are_alike(p, z):
         return False
+    u, stored, held = FLOATS["float32"].u, _unit(p), _unit(z)
     z, p = z.astype(np.float64), p.astype(np.float64)
-    below = z - z.max(axis=1, keepdims=True)
-    q = np.exp(below)
+    most = z.max(axis=1, keepdims=True)
+    q = np.exp(z - most)
     q /= q.sum(axis=1, keepdims=True)
-    off = _U * (_ROUNDINGS + np.abs(below) + z.shape[1])
-    return bool((np.abs(p - q) <= off * q + FLOATS["float32"].normal).all())
+    off = _ROUNDINGS * stored + u * (np.abs(z - most) + z.shape[1]) + held * (np.abs(z) + np.abs(most))
+    return bool((np.abs(p - q) <= off * q + stored * FLOATS["float32"].normal).all())
