@@ -25,15 +25,26 @@ def with_activations(
     plain : the candidate's names in their plain form
     """
     made, taken = dict(found), set(found.values())
+    ending = _by_ending(plain)
     for unit in graph.units():
         if unit.act is None or unit.act.op not in ACTIVATIONS or unit.act.name in taken:
             continue
         last = unit.norm or unit.conv
         guesses = {guess for node in (last, unit.conv) for guess in _act_names(modules.get(node.name, ""))}
-        hits = [name for name, form in plain.items() if any(form == g or form.endswith(f"_{g}") for g in guesses)]
-        if len(hits) == 1 and hits[0] not in made:
-            made[hits[0]] = unit.act.name
+        hits = {name for guess in guesses for name in ending.get(guess, ())}
+        if len(hits) == 1 and not hits & made.keys():
+            made[hits.pop()] = unit.act.name
     return made
+
+
+def _by_ending(plain: Mapping[str, str]) -> dict[str, list[str]]:
+    """The names by each ending of their plain form, from one of its parts on."""
+    ending: dict[str, list[str]] = {}
+    for name, form in plain.items():
+        for place, sign in enumerate(f"_{form}"):
+            if sign == "_":
+                ending.setdefault(form[place:], []).append(name)
+    return ending
 
 
 def activations_of(graph: Graph, modules: Mapping[str, str]) -> dict[str, str]:

@@ -84,17 +84,15 @@ def by_vendor(
                 graph, called, layers, {name: form for name, form in plain.items() if name not in hits}
             )
             few = vendor in own and len(names) < 2 * _LEAST
-            least = _ENOUGH * min(len(modules), len(names))
+            enough = _ENOUGH * min(len(modules), len(names))
             acts = with_activations(graph, called, found, plain)
-            if few or len(found) < max(_LEAST, least):  # as of a dump of activations alone
-                fit = all(fits(*each) for each in acts.items())
-                if not few and not fit:
-                    continue
-                found, few = acts, few and fit
-            least = max(1 if few else _LEAST, least)
-            if _only_counted(plain[name] for name in found) and not all(fits(*each) for each in found.items()):
+            alone = len(found) < max(_LEAST, enough)  # activations count, as where there is nothing else
+            found = acts if few or alone else found
+            counted = _only_counted(plain[name] for name in found)
+            fit = (few or alone or counted) and all(fits(*each) for each in found.items())
+            if not fit and (counted or (alone and not few)):
                 continue
-            if len(found) > len(best) and len(found) >= least:
+            if len(best) < len(found) >= max(1 if few and fit else _LEAST, enough):
                 best = acts
     others = {_module_of(name) for name, node in best.items() if is_other(name, node)} - {None}
     return {name: node for name, node in best.items() if not (_module_of(name) in others or is_other(name, node))}
