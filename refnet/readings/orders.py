@@ -248,7 +248,13 @@ def short_rules(base: Any, store: str) -> Any:
     def storing(rule: Callable[..., Array]) -> Callable[..., Array]:
         return lambda *args, **attrs: rounded(rule(*args, **attrs), store)
 
-    return SimpleNamespace(**{op: storing(getattr(base, op)) for op in OPS})
+    return _changed(base, storing, OPS)
+
+
+def _changed(base: Any, change: Callable[[Callable[..., Array]], Callable[..., Array]], ops: Collection[str]) -> Any:
+    """The rules of `base`, of which those of some operations are changed."""
+    own = {op: getattr(base, op) for op in OPS}
+    return SimpleNamespace(**{op: change(rule) if op in ops else rule for op, rule in own.items()})
 
 
 def by_sign(base: Any) -> Any:
@@ -267,8 +273,7 @@ def by_sign(base: Any) -> Any:
 
         return added
 
-    own = {op: getattr(base, op) for op in OPS}
-    return SimpleNamespace(**{op: parted(rule) if op in CONVOLUTIONS else rule for op, rule in own.items()})
+    return _changed(base, parted, CONVOLUTIONS)
 
 
 def factor_rules(base: Any, store: str, ops: Collection[str]) -> Any:
@@ -283,8 +288,7 @@ def factor_rules(base: Any, store: str, ops: Collection[str]) -> Any:
     def rounding(rule: Callable[..., Array]) -> Callable[..., Array]:
         return lambda x, w, *rest, **attrs: rule(rounded(x, store), rounded(w, store), *rest, **attrs)
 
-    own = {op: getattr(base, op) for op in OPS}
-    return SimpleNamespace(**{op: rounding(rule) if op in ops else rule for op, rule in own.items()})
+    return _changed(base, rounding, ops)
 
 
 ORDERS: Mapping[str, Any] = MappingProxyType(
