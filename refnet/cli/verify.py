@@ -158,8 +158,8 @@ def _integers(
         passed = path is None or path not in contents or _is_npz(path, contents)  # `_of_refnet` has seen those
         return None if passed else read_quantised(str(path), model=options.model, contents=contents[str(path)])
 
-    for path, other in ((options.file, options.against), (options.against, options.file)):
-        held = of_integers(path)
+    both = [of_integers(path) for path in (options.file, options.against)]
+    for held, other in zip(both, (options.against, options.file), strict=True):
         if held is None:
             continue
         net = QuantisedNetwork(*held)
@@ -168,7 +168,7 @@ def _integers(
         )  # fmt: skip
         if side is None or net.graph.input_shape != side.graph.input_shape or (other is None and net.twin is None):
             return None
-        own = other is None or of_integers(other) is not None
+        own = other is None or None not in both
         return examine_quantisation(net, Network(side.graph, side.params), probe(side.graph)[1:], own=own)
     return None
 
