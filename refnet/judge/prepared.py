@@ -66,7 +66,7 @@ def preprocessing_of(pixels: Array, x: Array, known: Preprocessing | None) -> Pr
 
     def of_any_side() -> Iterator[Preprocessing]:
         nearest = min(sized_rules(own, size), key=lambda rule: made_by(rule)[1], default=own)
-        yield from (replace(nearest, interpolation=kernel) for kernel in (own.interpolation, *KERNELS))
+        yield from (replace(nearest, interpolation=kernel) for kernel in dict.fromkeys((own.interpolation, *KERNELS)))
 
     usual = (own, *(rule for *_, rule in other_rules(own)), *cut_rules(own, (height, width), size))
     return min(fitting(usual) or fitting(of_any_side()), key=lambda each: each[0], default=(0.0, None))[1]

@@ -12,8 +12,7 @@ from refnet.report.comparison import cause_sentence
 ROWS = (Row(3, 16, 8, False, "relu6", 1), Row(3, 48, 12, False, "relu6", 2))
 NET, _ = shallow((32, 40), ROWS, classes=12)
 X = probe(NET.graph, 2)
-Z = NET.trace(X)["head.flatten"]
-Z = Z.astype(np.float32)
+Z = NET.trace(X)["head.flatten"].astype(np.float32)
 T = np.float32(1.7)
 
 

@@ -26,12 +26,28 @@ from refnet.bugs.memory.stored import masks_off
 from refnet.graph import Node
 from refnet.ops import CONVOLUTIONS
 
-__all__ = ["LAYERS_ORDERED", "bn_order", "channel_rule", "lanes_repeated", "rule_of", "ruled_orders", "vector_order"]
+__all__ = [
+    "LAYERS_ORDERED",
+    "VECTORS",
+    "bn_order",
+    "channel_rule",
+    "lanes_repeated",
+    "rule_of",
+    "ruled_orders",
+    "vector_order",
+]
 
 Array = npt.NDArray[Any]
 
 _GROUPS = (2, 3, 4, 8, 16, 32)  # that channels are dealt out to, interleaved from, or turned in
-_VECTORS = {"b": "biases", "gamma": "gammas", "beta": "betas", "mean": "means", "var": "variances"}
+VECTORS = {"b": "biases", "gamma": "gammas", "beta": "betas", "mean": "means", "var": "variances"}
+_PLAIN: tuple[list[str], ...] = (
+    [],
+    ["add"],
+    ["flatten"],
+    ["softmax"],
+    ["flatten", "softmax"],
+)  # what leaves to see how channels are moved
 LAYERS_ORDERED = 4  # of a segment: a longer run holds too many to try all
 _SIMPLE: Mapping[str, Callable[[Array], Array]] = {
     "reversed": lambda channels: channels[::-1],
@@ -76,9 +92,7 @@ def bn_order(segment: Segment) -> Iterator[Change]:
     for unit in segment.units:
         place = unit.norm or unit.unit.conv
         moved = _channels_moved(segment, place)
-        for slot, form in itertools.product(("b", "gamma", "beta", "mean", "var"), _SIMPLE):
-            if slot not in unit or not np.ptp(unit[slot]) or (slot == "b" and unit.norm is not None):
-                continue
+        for slot, form in itertools.product(_orderable(unit), _SIMPLE):
             vector = _SIMPLE[form](unit[slot])
             if moved is None or _away(unit, slot, vector, *moved) < _SAME:
                 yield Change(place.name, f"{slot} {form}", {}, params={unit.names[slot]: vector})
@@ -94,13 +108,11 @@ def vector_order(segment: Segment) -> Iterator[Change]:
         moved = _channels_moved(segment, place)
         if moved is None:
             continue
-        for slot, name in _VECTORS.items():
-            if slot not in unit or not np.ptp(unit[slot]) or (slot == "b" and unit.norm is not None):
-                continue
+        for slot in _orderable(unit):
             for form, facts, vector in _by_rules(unit[slot], _vector_shown(unit, slot, *moved)):
                 if _away(unit, slot, vector, *moved) < _SAME:
-                    words = " ".join((name, form, *map(str, facts.values())))
-                    held = {"arrays": name, "by_rule": (form, *facts.items())}
+                    words = " ".join((VECTORS[slot], form, *map(str, facts.values())))
+                    held = {"arrays": VECTORS[slot], "by_rule": (form, *facts.items())}
                     yield Change(place.name, words, held, params={unit.names[slot]: vector})
 
 
@@ -127,6 +139,12 @@ def lanes_repeated(segment: Segment) -> Iterator[Change]:
         yield Change(conv.name, form, facts, nodes={conv.name: (bare, chosen)}, params=params, fed=True)
 
 
+def _orderable(unit: UnitArrays) -> list[str]:
+    """The vectors of a layer that an order shows in; a bias before batch norm is left to that."""
+    held = [slot for slot in VECTORS if slot in unit and np.ptp(unit[slot])]
+    return [slot for slot in held if slot != "b" or unit.norm is None]
+
+
 def _channels_moved(segment: Segment, place: Node) -> tuple[Array, Array] | None:
     """By channel, the mean of what a node makes at the end of a segment and of the error; None where neither is plain.
 
@@ -134,13 +152,12 @@ def _channels_moved(segment: Segment, place: Node) -> tuple[Array, Array] | None
     """
     target, nodes = segment.candidate, segment.graph.nodes
     rest = [node.op for node in nodes[[node.name for node in nodes].index(place.name) + 1 :]]
-    if target is None or target.ndim not in (2, 4) or target.shape != segment.result.shape:
+    if target is None or target.ndim not in (2, 4) or target.shape != segment.result.shape or rest not in _PLAIN:
         return None
-    is_seen = rest in ([], ["add"], ["flatten"]) or (rest[-1:] == ["softmax"] and lens(segment) is not as_it_is)
-    if not is_seen or not {*rest} <= {"add", "flatten", "softmax"}:
+    seen = lens(segment)  # a softmax hides the mean over classes, which no order moves
+    if "softmax" in rest and seen is as_it_is:
         return None
     y = segment.result if not rest else dict(segment.values({place.name}))[place.name]
-    seen = lens(segment)  # a softmax hides the mean over classes, which no order moves
     return _by_channel(y), _by_channel(seen(target) - seen(segment.result))
 
 

@@ -15,6 +15,7 @@ from refnet.graph import Graph
 from refnet.judge.dumps.ends import PROBABILITIES, logits_of
 from refnet.pack.matching.extras import Extra
 from refnet.pack.matching.match import Assignment
+from refnet.readings import fast
 from refnet.readings.precision import FLOATS
 
 __all__ = ["without_calibrated"]
@@ -83,8 +84,6 @@ def _is_softmax(p: Array, z: Array) -> bool:
         return False
     u, stored, held = FLOATS["float32"].u, _unit(p), _unit(z)
     z, p = z.astype(np.float64), p.astype(np.float64)
-    most = z.max(axis=1, keepdims=True)
-    q = np.exp(z - most)
-    q /= q.sum(axis=1, keepdims=True)
+    most, q = z.max(axis=1, keepdims=True), fast.softmax(z)
     off = _ROUNDINGS * stored + u * (np.abs(z - most) + z.shape[1]) + held * (np.abs(z) + np.abs(most))
     return bool((np.abs(p - q) <= off * q + stored * FLOATS["float32"].normal).all())

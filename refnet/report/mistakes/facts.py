@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from refnet.bugs.language.regions import AXES
+from refnet.bugs.memory.channel_orders import VECTORS
 from refnet.report.mistakes.formulas import varying_words
 from refnet.report.mistakes.inputs import PICTURE_FACTS
 from refnet.report.mistakes.late import curve_words, numbered, ordinal, pooled_words, terms_words
@@ -14,7 +15,7 @@ from refnet.report.mistakes.late import curve_words, numbered, ordinal, pooled_w
 __all__ = ["fact_words"]
 
 _KNOBS = ("kernel", "padding", "stride")
-_VECTORS = {word: word for word in ("biases", "gammas", "betas", "means", "variances")}
+_VECTORS = {word: word for word in VECTORS.values()}
 _LINES = {axis: axis for axis in (*AXES, "classes")}  # of a tensor, along each of its axes
 _SAID: Mapping[str, Mapping[Any, str]] = {
     "side": {
