@@ -23,6 +23,7 @@ from importlib import import_module
 from typing import Any, BinaryIO, TypeVar
 
 from refnet import child
+from refnet.memory import keep_freed_memory
 
 __all__ = ["at_once", "cores", "in_shares", "shares_begun"]
 
@@ -224,6 +225,7 @@ def _asked(requests: BinaryIO, shares: queue.SimpleQueue[int]) -> None:
 
 def _serve() -> None:
     """Work on the shares that are asked for."""
+    keep_freed_memory()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not be taken for an answer
     module, name, given, count = pickle.load(sys.stdin.buffer)
