@@ -11,6 +11,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from types import ModuleType
 from typing import get_args, get_type_hints
 
@@ -61,7 +62,7 @@ from refnet.bugs.memory import (
 from refnet.bugs.numbers import digits, overflow, precision
 from refnet.bugs.readers import formulas, pad_rules, rules, slips
 
-__all__ = ["BUGS", "LATE", "REPLAYED", "SHARED", "Bug", "bug_of"]
+__all__ = ["BUGS", "BY_NUMBERS", "LATE", "REPLAYED", "SHARED", "Bug", "bug_of"]
 
 _INPUTS = (preprocessing, raster, decoding, colour_spaces, pitch, pictures, pipelines, solved)
 _LAYERS = (padding, weights, sampling, shaping, norms, activations, blocks, head, dropout, decoder)
@@ -131,8 +132,13 @@ class Bug:
             yield from self.function(unit)
 
 
-def _collected(module: ModuleType) -> Iterator[Bug]:
+@cache
+def _collected(module: ModuleType) -> tuple[Bug, ...]:
     """The bugs of a module, in the order in which they stand there: its public functions that return changes."""
+    return tuple(_bugs(module))
+
+
+def _bugs(module: ModuleType) -> Iterator[Bug]:
     for name, function in vars(module).items():
         if name.startswith("_") or not inspect.isfunction(function) or function.__module__ != module.__name__:
             continue
@@ -155,7 +161,9 @@ BUGS: Mapping[str, Bug] = {
     bug.id: bug for module in (*_PORTS, shared, *_ODD, *_FILES, *_READERS) for bug in _collected(module)
 }
 REPLAYED = tuple(bug for module in _PORTS for bug in _collected(module))
-SHARED = tuple(_collected(shared))  # made at all of their places, and nowhere alone
+# The places of these follow from the numbers of an image: of all others from layers, params and sizes alone.
+BY_NUMBERS = frozenset(bug.id for module in (*_INPUTS, overflow) for bug in _collected(module))
+SHARED = _collected(shared)  # made at all of their places, and nowhere alone
 
 # What explains few ports: replayed where nothing else fits.
 _RARE = {bug.id: replace(bug, rare=True) for bug in REPLAYED if bug.takes == (UnitArrays,)}

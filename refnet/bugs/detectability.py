@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.catalogue import REPLAYED, Bug
+from refnet.bugs.catalogue import BY_NUMBERS, REPLAYED, Bug
 from refnet.bugs.language.changes import Change, Mistake
 from refnet.bugs.language.narrow import first_channels
 from refnet.bugs.language.parts import Parts
@@ -126,7 +126,10 @@ def _owners(parts: Parts, jobs: int) -> tuple[int, ...]:
 
 
 def sites_of_share(given: tuple[Graph, dict[str, Array], Array, tuple[int, ...]], share: int, of: int) -> _Sites:
-    """The places that the blocks of one share have."""
+    """The places that the blocks of one share have.
+
+    Behind the first image a bug is asked for where an image may show other places of it, or where some do not show yet.
+    """
     graph, params, x, owners = given
     net, parts = Network(graph, params), Parts(graph)
     explained: dict[int, float] = {}  # by segment, squares of what rounding may move, of all images
@@ -136,12 +139,14 @@ def sites_of_share(given: tuple[Graph, dict[str, Array], Array, tuple[int, ...]]
     seen: _Sites = {}
     for image in range(len(x)):
         known: set[tuple[Any, ...]] = set()
+        hidden = {(site.segment, key[0]) for key, site in seen.items() if not site.visible}
         for index, segment in _segments(net, parts, x[image : image + 1], owners, share):
             y: Array | None = None
             if not image:
                 y, rounding = _honest(segment)
                 explained[index] = explained.get(index, 0.0) + rounding**2
-            for key, change in _new(segment, known):
+            bugs = [each for each in REPLAYED if not image or each.id in BY_NUMBERS or (index, each.id) in hidden]
+            for key, change in _new(segment, bugs, known):
                 site = seen.setdefault(key, _Site(index, VISIBLE**2 * explained[index], change.of(key[0])))
                 if not site.visible:
                     site.mistake = change.of(key[0])
@@ -175,12 +180,14 @@ def _honest(segment: Segment) -> tuple[Array, float]:
     return made.y, made.rms
 
 
-def _new(segment: Segment, known: set[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], Change]]:
-    """Every bug at every place of a segment that was not in one before.
+def _new(
+    segment: Segment, bugs: Iterable[Bug], known: set[tuple[Any, ...]]
+) -> Iterator[tuple[tuple[Any, ...], Change]]:
+    """Every one of some bugs at every place of a segment that was not in one before.
 
     A place is known by bug, node, form, and how many of these came before it.
     """
-    for bug in REPLAYED:
+    for bug in bugs:
         count: dict[tuple[str, str], int] = {}
         for change in bug.changes(segment):
             here = change.node, change.form

@@ -11,6 +11,7 @@ import pytest
 from feeding import shallow
 
 from refnet import Network, Row, build, random_params
+from refnet.bugs.catalogue import BY_NUMBERS
 from refnet.bugs.detectability import detectability, sites_of_share
 from refnet.bugs.language.segments import limit
 from refnet.bugs.sites import VISIBLE, rms_moved, sites
@@ -94,6 +95,20 @@ def test_reporting_on_a_batch_takes_less_memory_than_three_of_its_largest_tensor
     finally:
         tracemalloc.stop()
     assert peak < bar + sum(array.nbytes for array in net.params.values())
+
+
+@pytest.mark.parametrize("family", ["V1", "V2", "V3 Small, SAME", "LR-ASPP, paper"])
+def test_where_a_bug_may_be_follows_from_the_numbers_of_an_image_for_a_few_bugs_alone(family):
+    model, width, _ = FAMILIES[family]
+    graph = build(model, width=width, size=(33, 47), classes=10)
+    net, x = Network(graph, random_params(graph)), probe(graph, 2)
+    places = [Counter(), Counter(), Counter()]
+    for counts, one in zip(places, (x[:1], np.zeros_like(x[:1]), 1e6 * x[1:]), strict=True):
+        with np.errstate(all="ignore"):
+            found = sites(net.graph, net.params, [(SOURCE, one), *net.trace(one).items()])
+            counts.update((site.bug, site.change.node, site.change.form) for site in found)
+    differ = {place[0] for one in places for place in places[0].keys() ^ one.keys()}
+    assert "sum-overflow" in differ <= BY_NUMBERS
 
 
 def hidden(net, x):
