@@ -34,6 +34,7 @@ Curve = tuple[str | float, ...]
 
 _FEW = 8  # points that a number is solved for from
 _STEEP, _ROUNDINGS = 2.0, 12  # the largest slope of a curve, and how many roundings one takes
+_FIRST, _FEWEST = 16, 1 << 12  # a curve is drawn at every so many-th point first, unless these are few
 _GELU = 1.702  # of x in the sigmoid that stands for GELU's normal distribution
 _LEVELS = 3  # values of a tensor that is cut off at both ends throughout
 _INNER = 0.02  # how far from its ends a gate is looked at: nearer, rounding moves its logit fifty times as far and more
@@ -53,13 +54,18 @@ def act_curve(segment: Segment) -> Iterator[Change]:
     precision, t = Precision.of(str(t.dtype)), t.astype(np.float64)
     before = float(np.linalg.norm(t - segment.result))
     slack = limit_of(segment, node.inputs[0], precision) if before else x
+    every = slice(None, None, min(_FIRST, max(1, x.size // _FEWEST)))
+    some, there = x.flat[every], t.flat[every]
     told: set[str] = set()
     seen: list[Array] = []  # what those that fit make: the same in other words is said once
-    flat = np.unique(t).size <= _LEVELS  # then many formulas are alike, and other tensors tell which it is
+    # Of few values many formulas are alike, and other tensors tell which it is.
+    flat = all(np.unique(values).size <= _LEVELS for values in (there, t))
     for curve in itertools.chain(dict.fromkeys(_curves(x, t, slack)), _fitted(x, t)):
         if ("formula" in told and not flat) or (told and curve[0] == "piecewise"):
             return
         with np.errstate(all="ignore"):
+            if np.linalg.norm(drawn(curve, some) - there) >= before:  # then in all of them all the more
+                continue
             y = drawn(curve, x)
         if float(np.linalg.norm(y - t)) < before:
             made = stood_for(node, y, _ROUNDINGS, np.abs(x) + np.abs(y), _STEEP * slack)
@@ -99,10 +105,11 @@ def _pieces(x: Array) -> Array:
     return np.where(x < 0, 1 - high, high)
 
 
-def _gelu(x: Array) -> Array:
-    from scipy.special import ndtr
+_ERFC = np.vectorize(math.erfc, otypes=[float])  # to import SciPy's takes longer than this takes for a million numbers
 
-    y: Array = x * ndtr(x)
+
+def _gelu(x: Array) -> Array:
+    y: Array = x * _ERFC(-math.sqrt(0.5) * x) / 2
     return y
 
 

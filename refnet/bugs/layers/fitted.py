@@ -47,6 +47,7 @@ _BESIDE: Mapping[str, Callable[[Array], Array] | None] = {"": None, "1": np.ones
 _SHIFTS = (3.0, 0.0, -3.0, 6.0, 1.0, 0.5)
 _ENDS = ((0.0, 6.0), (0.0, _INF), (-_INF, 6.0), (-_INF, _INF), (0.0, 1.0), (0.0, 3.0), (-3.0, 3.0), (6.0, _INF))
 _POINTS, _FEW = 4096, 8  # points that a function is fitted to, and the least of a piece
+_DRAWN = 8  # times as many, of which these are taken
 _U = FLOATS["float32"].u
 _CLOSE = 2 * FLOATS["float16"].u  # of the tensor's rms: what a formula may leave where float16 stores x and its value
 _FITTING = 3  # formulas that are told
@@ -133,12 +134,13 @@ def formulas_of(x: Array, t: Array) -> Iterator[Formula]:
 
 def _some(x: Array, t: Array) -> tuple[Array, Array]:
     """Points of a function in float64; of more than are fitted, some that are spread evenly over its input."""
-    x, t = x.ravel(), t.ravel().astype(np.float64)
+    x, t = x.ravel(), t.ravel()
     if x.size > _POINTS:
-        order = np.argsort(x, kind="stable")  # evenly by rank, with both ends
-        kept = order[np.linspace(0, x.size - 1, _POINTS).astype(int)]
+        drawn = np.r_[0 : x.size : max(1, x.size // (_DRAWN * _POINTS)), x.argmin(), x.argmax()]
+        order = drawn[np.argsort(x[drawn], kind="stable")]  # evenly by rank, with both ends
+        kept = order[np.linspace(0, order.size - 1, _POINTS).astype(int)]
         x, t = x[kept], t[kept]
-    return x.astype(np.float64), t
+    return x.astype(np.float64), t.astype(np.float64)
 
 
 def two_factors(one: Array, other: Array, t: Array) -> tuple[tuple[float, float], tuple[float, float], float] | None:
