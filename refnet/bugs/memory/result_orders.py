@@ -6,6 +6,7 @@ Tried where nothing else fits.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -33,11 +34,10 @@ _LEFT = 0.1  # of the error at those places, what an order leaves less than to b
 
 
 class _Order(NamedTuple):
-    """An order of numbers: its form and facts, no form where another bug is about it; and where each number is from."""
+    """An order of numbers: where each is from; its form, none where another bug is about it, and its facts."""
 
-    form: str
-    facts: dict[str, Any]
     places: _Places
+    told: Callable[[], tuple[str, dict[str, Any]]]
 
 
 def result_order(segment: Segment) -> Iterator[Change]:
@@ -49,16 +49,17 @@ def result_order(segment: Segment) -> Iterator[Change]:
     t, y = segment.candidate, segment.result
     if t is None or segment.centred or t.shape != y.shape or t.size < _LEAST or t.ndim not in (2, 4):
         return
-    mine, theirs = y.ravel(), t.astype(np.float64).ravel()
+    y, t = np.ascontiguousarray(y), np.ascontiguousarray(t, np.float64)
+    mine, theirs = y.ravel(), t.ravel()
     if not (np.isfinite(mine).all() and np.isfinite(theirs).all()):
         return
     asked = _asked(np.abs(theirs - mine))
     least = _LEFT * float(np.linalg.norm((theirs - mine)[asked]))
     for order in _orders(segment, t, y):
         if np.linalg.norm(theirs[asked] - mine[order.places(asked)]) < least:
-            if order.form:
-                view = partial(_taken, places=order.places)
-                yield Change(segment.end, order.form, order.facts, view=view, lone=True)
+            form, facts = order.told()
+            if form:
+                yield Change(segment.end, form, facts, view=partial(_taken, places=order.places), lone=True)
             return
 
 
@@ -85,11 +86,14 @@ def _orders(segment: Segment, t: Array, y: Array) -> Iterator[_Order]:
         if not (classes and shape[1] >= CLASSES):  # whose order is a bug of its own
             yield from _of_lines(segment, t, y, axis, "classes" if classes else name)
     if t.ndim == 4:
-        yield _Order("turned", {"degrees": 180}, partial(_turned, shape, 180))
-        for degrees in (90, 270) if shape[2] == shape[3] else ():
-            yield _Order("turned", {"degrees": degrees}, partial(_turned, shape, degrees))
+        for degrees in (180, 90, 270) if shape[2] == shape[3] else (180,):
+            yield _Order(partial(_turned, shape, degrees), partial(_said, "turned", degrees=degrees))
     yield from _layouts(shape)
-    yield _Order("backwards", {}, partial(np.subtract, t.size - 1))
+    yield _Order(partial(np.subtract, t.size - 1), partial(_said, "backwards"))
+
+
+def _said(form: str, **facts: Any) -> tuple[str, dict[str, Any]]:
+    return form, facts
 
 
 def _layouts(shape: tuple[int, ...]) -> Iterator[_Order]:
@@ -99,16 +103,16 @@ def _layouts(shape: tuple[int, ...]) -> Iterator[_Order]:
     for other in itertools.permutations(axes):
         found = _named(other, shape)
         if found != known:
-            facts = {"found": found, "known": known}
             # Where sizes are the same it is transposed, which is a bug of its own.
             same = len(shape) == 4 and [shape[axis] for axis in other] == [*shape]
             for way, places in (("lying", _lying), ("read", _read)):
-                yield _Order("" if same else way, facts, partial(places, shape, other))
+                told = partial(_said, "" if same else way, found=found, known=known)
+                yield _Order(partial(places, shape, other), told)
     for lanes in _LANES if len(shape) == 4 else ():
         if shape[1] % lanes == 0 and shape[1] > lanes:
             parted = (shape[0], shape[1] // lanes, lanes, *shape[2:])
-            yield _Order("blocks lying", {"lanes": lanes}, partial(_lying, parted, _BLOCKED))
-            yield _Order("blocks read", {"lanes": lanes}, partial(_read, parted, _BLOCKED))
+            yield _Order(partial(_lying, parted, _BLOCKED), partial(_said, "blocks lying", lanes=lanes))
+            yield _Order(partial(_read, parted, _BLOCKED), partial(_said, "blocks read", lanes=lanes))
 
 
 def _named(axes: Sequence[int], shape: tuple[int, ...]) -> str:
@@ -122,15 +126,20 @@ def _of_lines(segment: Segment, t: Array, y: Array, axis: int, name: str) -> Ite
     if count < 2:
         return
     own, shown = np.arange(count), np.empty(count, np.intp)
-    shown[_ranked(t, axis)] = _ranked(y, axis)
+    theirs, mine = _ranked(axis, t, y)
+    shown[theirs] = mine
     rolled = np.roll(own, np.bincount((own - shown) % count).argmax())  # some lines may be like others
     for order in (*ruled_orders(count), rolled, shown):
-        rule, facts = rule_of(order)
         if (order != own).any():
-            named = _is_named(segment, axis, rule)
-            form = "" if named else " ".join((name, rule, *map(str, facts.values())))
-            held = {"arrays": name, "by_rule": (rule, *facts.items())}
-            yield _Order(form, held, partial(_moved, t.shape, axis, order))
+            yield _Order(partial(_moved, t.shape, axis, order), partial(_by_rule, segment, axis, name, order))
+
+
+def _by_rule(segment: Segment, axis: int, name: str, order: Array) -> tuple[str, dict[str, Any]]:
+    """Form and facts of an order of lines."""
+    rule, facts = rule_of(order)
+    named = _is_named(segment, axis, rule)
+    form = "" if named else " ".join((name, rule, *map(str, facts.values())))
+    return form, {"arrays": name, "by_rule": (rule, *facts.items())}
 
 
 def _is_named(segment: Segment, axis: int, rule: str) -> bool:
@@ -142,10 +151,13 @@ def _is_named(segment: Segment, axis: int, rule: str) -> bool:
     return axis == 1 and ((of_layer and rule != "order") or (rule == "rolled" and segment.result.ndim == 4))
 
 
-def _ranked(y: Array, axis: int) -> Array:
-    """The lines of an axis by one number that tells each from the others."""
-    lines = np.moveaxis(y, axis, 0).reshape(y.shape[axis], -1).astype(np.float64)
-    return np.argsort(lines @ np.random.default_rng(0).standard_normal(lines.shape[1]), kind="stable")
+def _ranked(axis: int, *tensors: Array) -> Iterator[Array]:
+    """The lines of an axis of each tensor by one number that tells them apart; no tensor is laid out anew for it."""
+    shape, drawn = tensors[0].shape, np.random.default_rng(0)
+    before, behind = (drawn.standard_normal(math.prod(sides)) for sides in (shape[:axis], shape[axis + 1 :]))
+    for y in tensors:
+        lines = (y.reshape(-1, behind.size) @ behind).reshape(before.size, shape[axis])
+        yield np.argsort(before @ lines, kind="stable")
 
 
 # ---------------------------------------------------------------------------------------------------- places
