@@ -24,7 +24,7 @@ from refnet.judge.causes.stores import cut_off_stores
 from refnet.judge.dumps.dumped import Mended, mended, with_mended
 from refnet.judge.dumps.fed import input_segment
 from refnet.judge.measures.accumulated import Accumulated, accumulated_error
-from refnet.judge.measures.yardstick import fits, judge_segment, surely
+from refnet.judge.measures.yardstick import fits, is_refuted, judge_segment, surely
 from refnet.judge.reference import Reference
 from refnet.judge.verdicts import Judgement, is_left_off
 from refnet.ops import CONVOLUTIONS, WINDOWED
@@ -222,17 +222,17 @@ class Judging:
         return judgement, accumulated
 
     def _finite(self, name: str, segment: Segment, judgement: Judgement, accumulated: Accumulated | None) -> None:
-        own, first = self._own(name), segment
+        own, first, wrong = self._own(name), segment, judgement.verdict == "wrong"
         if self.dumped and not judgement.holds:
-            segment = next((each for each in self._others(name, segment) if fits(each, own)), segment)
-            if judgement.verdict == "wrong":  # a suspect one may be fitted by chance, which tells nothing of its inputs
+            segment, judgement = self._as_run(name, segment, judgement)
+            if wrong:  # a suspect one may be fitted by chance, which tells nothing of its inputs
                 self.misdumped |= {each for each, y in segment.given.items() if y is not first.given.get(each, y)}
             if self._is_ahead(segment, own):
                 self.ahead.add(name)
             elif set(segment.given) & self.ahead:
                 beyond = self._from(segment, self.ahead)
-                segment = beyond if self._is_ahead(beyond, own) else segment
-        judgement = judgement if segment is first else self._judgement(segment, own)
+                if self._is_ahead(beyond, own):
+                    segment, judgement = beyond, self._judgement(beyond, own)
         if not self._judged(name, segment, judgement, accumulated) and self.dumped:
             self.doubted[name] = segment
 
@@ -252,6 +252,14 @@ class Judging:
         if not self.dumped and (verdict := surely(segment, precision)):
             return Judgement(verdict)
         return judge_segment(segment, precision, dumped=self.dumped)
+
+    def _as_run(self, name: str, segment: Segment, judgement: Judgement) -> tuple[Segment, Judgement]:
+        """A segment and its verdict as a port may have run it, if it holds so; else as they are."""
+        own = self._own(name)
+        for other in self._others(name, segment):
+            if not is_refuted(other, own) and (found := self._judgement(other, own)).holds:
+                return other, found
+        return segment, judgement
 
     def _others(self, name: str, segment: Segment) -> Iterator[Segment]:
         """The segment as a port may have run it though its dump says otherwise."""

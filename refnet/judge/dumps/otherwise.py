@@ -7,6 +7,7 @@ of y. What it holds so is told, and the tensors are judged as the ones that they
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from refnet.bugs.language.segments import cut
 from refnet.bugs.memory.channel_maps import ChannelMap, ChannelsHeld, held_as
 from refnet.graph import SOURCE, Graph
 from refnet.judge.reference import Reference
+from refnet.shares import at_once
 
 __all__ = ["HeldOtherwise", "as_meant"]
 
@@ -57,12 +59,12 @@ def as_meant(reference: Reference, tensors: Mapping[str, Array]) -> tuple[Mappin
     if not ends or any(_apart(tensors[name], reference.golden(name)) > _RIGHT for name in ends):
         return tensors, []
     stored = [node.name for node in graph.nodes if node.name in tensors and node.name in reference.stored]
+    apart = at_once([partial(_is_apart, reference, name, tensors[name]) for name in stored])
     held: dict[str, ChannelMap] = {}
     made = {SOURCE: reference.golden(SOURCE), **tensors}
-    for name in stored:
+    for name, far in zip(stored, apart, strict=True):
         sources, arrays = _behind(graph, name, tensors)
         known = [held[each] for each in sources if each in held]
-        far = _apart(tensors[name], reference.golden(name)) > _FAR
         if far and _is_a_readers(graph, name, tensors):  # which was dumped too late
             return tensors, []
         found = None
@@ -74,6 +76,11 @@ def as_meant(reference: Reference, tensors: Mapping[str, Array]) -> tuple[Mappin
         if found is not None:
             held[name], made[name] = found, _undone(tensors[name], found)
     return made, _told(graph, held, tensors)
+
+
+def _is_apart(reference: Reference, name: str, y: Array) -> bool:
+    """Whether a tensor is another one than the golden one."""
+    return _apart(y, reference.golden(name)) > _FAR
 
 
 def _apart(y: Array, golden: Array) -> float:

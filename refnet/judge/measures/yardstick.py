@@ -152,9 +152,9 @@ def is_refuted(segment: Segment, precision: Precision) -> bool:
     Most of what is wrong shows in the very first ones; then no more are looked at.
     """
     y = segment.candidate
-    if len(segment.graph) >= _SHORT or y is None or y.ndim != 4 or y.size < _LARGE or y.shape[1] < 2 * _CHANNELS:
+    if len(segment.graph) >= _SHORT or y is None or y.ndim != 4 or y.size < _LARGE:
         return False
-    counts = _FIRST, max(_CHANNELS, y.shape[1] // _FRACTION)
+    counts = (count for count in (_FIRST, max(_CHANNELS, y.shape[1] // _FRACTION)) if 2 * count <= y.shape[1])
     return any(_is_beyond(first_channels(segment, count), y[:, :count], precision) for count in counts)
 
 
