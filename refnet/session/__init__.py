@@ -7,7 +7,6 @@ compiled code here. A session refuses nothing that `readings.fast` can run: what
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import time
@@ -53,9 +52,9 @@ class Session:
     graph, params : of any network, folded or not; later changes to the arrays are not seen
     threads : cores to use, by default all that this process may use. The images of a batch are divided among this
         process and `threads - 1` worker processes, each of which uses one core. One image is divided between this
-        process and one worker, where a network that is run again was measured to be quicker so; a run that then takes
-        three times as long as the best one ends that for a while. By default a user's environment that sets the threads
-        of BLAS (`OPENBLAS_NUM_THREADS`) keeps an image on them, undivided.
+        process and one worker, where a network that is run again was measured to be quicker so; where more is lost by
+        waiting for it than it saves, that ends for a while. By default a user's environment that sets the threads of
+        BLAS (`OPENBLAS_NUM_THREADS`) keeps an image on them, undivided.
     keep : names of tensors that `tensors` returns besides the outputs; whatever lies between is computed in one go
 
     Notes
@@ -250,18 +249,18 @@ class Session:
         """Run one image, with a worker where that pays, and now and then measure whether it does."""
         pair = self._paired() if self._halved and not self._is_left_to_user() else None
         if pair is not None and self._pace.together:
-            seconds = self._run_paired(pair, x, y)
-            self._pace.ran_together(seconds)
-            if seconds < math.inf:
+            seconds, ran = self._run_paired(pair, x, y)
+            self._pace.ran_together(seconds, ran=ran)
+            if ran:
                 return
         began = time.perf_counter()
         self._run_alone(x, y)
         self._pace.ran_alone(time.perf_counter() - began)
         if pair is not None and self._pace.to_try:
             again = self._empty(y, 1)
-            seconds = self._run_paired(pair, x, again)
-            same = seconds == math.inf or all(again[name].tobytes() == array.tobytes() for name, array in y.items())
-            self._pace.tried(seconds, same=same)
+            seconds, ran = self._run_paired(pair, x, again)
+            same = not ran or all(again[name].tobytes() == array.tobytes() for name, array in y.items())
+            self._pace.tried(seconds, ran=ran, same=same)
 
     def _paired(self) -> Pair | None:
         """A worker to run half of an image, if there is one or its time has come."""
@@ -274,11 +273,11 @@ class Session:
             self._pair = Pair(self._pool, self._programs, self._kept)
         return self._pair
 
-    def _run_paired(self, pair: Pair, x: Array, y: Mapping[str, Array]) -> float:
-        """Run one image with a worker; the seconds, without end where it was given up."""
+    def _run_paired(self, pair: Pair, x: Array, y: Mapping[str, Array]) -> tuple[float, bool]:
+        """Run one image with a worker; the seconds, and whether it was not given up."""
         began = time.perf_counter()
         ran = pair.run(x, self._copies(y), self._pace.patience)
-        return time.perf_counter() - began if ran else math.inf
+        return time.perf_counter() - began, ran
 
     def _run_alone(self, x: Array, y: Mapping[str, Array]) -> None:
         self._programs.of(1, halved=self._halved).run(x, self._copies(y))

@@ -39,19 +39,19 @@ def test_a_worker_is_wanted_after_a_quarter_of_a_second_of_runs_that_are_not_sho
 
 
 @pytest.mark.parametrize(
-    ("trials", "together"),
-    [([12, 11, *[8] * 6], True), ([*[8] * 3, *[9.5] * 5], False)],
-    ids=["quicker", "hardly quicker"],
+    ("trials", "kept"),
+    [([12, 11, *[8] * 200], 202), ([8] * 10 + [11] * 200, 34), ([9.8] * 200, 67), ([9.3] * 200, 200)],
+    ids=["quicker", "slower since", "hardly quicker", "a little quicker"],
 )
-def test_a_worker_is_kept_where_the_median_of_eight_runs_is_clearly_less_than_that_of_eight_alone(trials, together):
-    pace = paced([30] + [10] * 8, trials[:7])
-    assert pace.together
-    pace.ran_together(trials[7] / 1000)
-    assert pace.together == together
-
-
-def test_where_a_worker_does_not_pay_it_is_tried_again_much_later():
-    assert rested(paced([10] * 8, [9.5] * 8)) == 256
+def test_a_worker_is_kept_as_long_as_it_saves_time(trials, kept):
+    pace = paced([10] * 8)
+    pace.tried(trials[0] / 1000)
+    count = 1
+    for milliseconds in trials[1:]:
+        if pace.together:
+            pace.ran_together(milliseconds / 1000)
+            count += 1
+    assert count == kept
 
 
 def test_other_bits_end_it_for_good():
@@ -60,26 +60,40 @@ def test_other_bits_end_it_for_good():
     assert rested(pace) == 1000
 
 
-def test_a_run_that_takes_three_times_as_long_as_the_best_one_ends_it_for_a_while():
-    pace = paced([10] * 8, [6] * 20)
+def test_a_run_that_is_given_up_ends_it_for_a_while_unless_a_worker_has_saved_more():
+    pace = paced([10] * 8, [6] * 2)
     assert pace.patience == pytest.approx(0.018)
-    pace.ran_together(0.0179)
-    assert pace.together
-    pace.ran_together(0.0181)
+    pace.ran_together(0.018, ran=False)
+    assert pace.together  # 12 ms were lent, and 7 saved
+    pace.ran_together(0.018, ran=False)
     assert not pace.together
     assert rested(pace) == 1
+
+
+def test_a_run_that_takes_long_without_waiting_is_no_end():
+    pace = paced([10] * 8, [6] * 20)
+    pace.ran_together(0.025)
+    assert pace.together
+
+
+def test_of_what_a_worker_has_saved_eight_runs_count_so_that_a_busy_machine_is_soon_seen():
+    pace, waited = paced([10] * 8, [6] * 1000), 0
+    while pace.together:
+        pace.ran_together(pace.patience, ran=False)
+        waited += 1
+    assert waited == 3
 
 
 def test_it_is_tried_less_and_less_often_on_a_busy_machine_and_as_often_as_before_on_a_quiet_one():
     pace, rests = paced([10] * 8, [6] * 8), []
     for _ in range(6):
-        pace.ran_together(1)
+        pace.ran_together(1, ran=False)
         rests.append(rested(pace))
-        pace.tried(0.006, same=True)
+        pace.tried(0.006)
     assert rests == [1, 4, 16, 64, 256, 256]
-    for _ in range(64):
+    for _ in range(20):
         pace.ran_together(0.006)
-    pace.ran_together(1)
+    pace.ran_together(1, ran=False)
     assert rested(pace) == 1
 
 

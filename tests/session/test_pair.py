@@ -31,7 +31,7 @@ class Eager(Pace):
     together = wants_worker = property(lambda self: True, lambda self, value: None)
     to_try, patience = False, 30.0
 
-    def ran_together(self, seconds):
+    def ran_together(self, seconds, *, ran):
         pass
 
 
@@ -68,9 +68,9 @@ def runs(session, monkeypatch) -> list[str]:
         alone(*args)
 
     def run_paired(*args):
-        seconds = paired(*args)
-        seen.append("lost" if seconds == float("inf") else "paired")
-        return seconds
+        seconds, ran = paired(*args)
+        seen.append("paired" if ran else "lost")
+        return seconds, ran
 
     monkeypatch.setattr(session, "_run_alone", run_alone)
     monkeypatch.setattr(session, "_run_paired", run_paired)
@@ -234,7 +234,7 @@ from refnet import load, Network
 from refnet.files.digits import digits
 from refnet.session.pace import Pace
 Pace.together = Pace.wants_worker = property(lambda self: True, lambda self, value: None)
-Pace.patience, Pace.ran_together = 30.0, lambda self, seconds: None
+Pace.patience, Pace.ran_together = 30.0, lambda self, seconds, ran: None
 net, x = load().on(2), digits().inputs()[:1]
 end = sys.argv[1]
 if end != "starting":
