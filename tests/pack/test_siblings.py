@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from refnet import Network, build, random_params
+from refnet import Network, build, random_input, random_params
 from refnet.graph import SOURCE
 from refnet.pack.matching.match import match_tensors
 
@@ -48,3 +50,24 @@ def test_a_kind_of_two_minds_is_what_the_other_kinds_are():
 
     found = places(held, lambda unit: unit.conv.op)
     assert [found[index] for index, _ in enumerate(LAYERS)] == [unit.norm.name for unit in LAYERS]
+
+
+def exported(*, folded):
+    """Of an exported V2 whose fourth block pads its depthwise layer too little: tensors and nodes by name; the pack."""
+    graph = build("torchvision/mobilenet_v2", width=0.5, size=(80, 112), classes=7)
+    net, x = Network(graph, random_params(graph)), random_input(graph, 1)
+    less = {"block4.depthwise": {"pad": ((0, 0), (0, 0))}}
+    nodes = tuple(replace(node, attrs={**node.attrs, **less.get(node.name, {})}) for node in graph.nodes)
+    wrong = Network(replace(graph, nodes=nodes), net.params).trace(x)
+    nodes = {"/features/features.4/conv/conv.1/conv.1.2/Clip_output_0": "block4.depthwise.act"}
+    for block in (2, 4, 7):
+        nodes[f"/features/features.{block}/conv/conv.2/Conv_output_0"] = f"block{block}.project{'.bn' * folded}"
+    nodes |= {f"/features/features.{block}/Add_output_0": f"block{block}.add" for block in (3, 6, 9)}
+    return {name: wrong[node] for name, node in nodes.items()}, nodes, net, {SOURCE: x, **net.trace(x)}
+
+
+@pytest.mark.parametrize("folded", [True, False])
+def test_a_convolution_behind_maps_of_another_size_is_folded_where_another_of_its_name_is(folded):
+    dumped, nodes, net, golden = exported(folded=folded)
+    found = match_tensors(dumped, {name: y.shape for name, y in golden.items()}, golden.__getitem__, network=net)
+    assert {each.source: node for node, each in found.tensors.items()} == nodes

@@ -149,7 +149,7 @@ def match_tensors(
     if network is not None:
         by_other_names(network.graph, tables, pairs)
         shift = _shifted(tables, network.graph, pairs)
-    layouts = _layouts_of(tables, {node: source for node, (source, _) in pairs.items()})
+    layouts, named = _layouts_of(tables, {node: source for node, (source, _) in pairs.items()}), {*pairs}
     way = WalkedTwice() if network is None else all_walks(tables, network, pairs, layouts)
     rest = [source for source in without_node(candidate, pairs) if source not in way.beside]
     same = set() if network is None else _same_numbers(network.graph, pairs)
@@ -161,7 +161,7 @@ def match_tensors(
             pairs = told
             layouts = _layouts_of(tables, {node: source for node, (source, _) in pairs.items()})
     if network is not None:
-        for node, place in as_siblings_are(tables, network, pairs).items():
+        for node, place in as_siblings_are(tables, network, pairs, named).items():
             pairs[place], layouts[place] = pairs.pop(node), layouts.pop(node)
         _named_late(tables, network.graph, pairs, layouts, shapes.keys() - pairs.keys() - way.vouched - same)
         products = _with_biases(tables, network, pairs, layouts, way.lines)

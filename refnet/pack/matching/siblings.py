@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from refnet.network import Network
 from refnet.pack.matching.layers_right import layers_right
@@ -19,14 +19,18 @@ __all__ = ["as_siblings_are"]
 _SHARE = 2 / 3  # more than so many of a kind are the same of their layers; where all tensors are of one kind, none is
 
 
-def as_siblings_are(tables: Tables, network: Network, pairs: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+def as_siblings_are(
+    tables: Tables, network: Network, pairs: Mapping[str, tuple[str, str]], named: Collection[str]
+) -> dict[str, str]:
     """{node: another node of its layer}, for tensors that contents tell to be otherwise than most of their kind.
 
-    Where a kind is of two minds, all kinds tell. No fewer layers may be right for it.
+    Where a kind is of two minds, all kinds tell. Of names that vendors give those tell which contents have put
+    elsewhere in their layer: a convolution's that holds what batch norm makes of it. No fewer layers may be right then.
 
     Parameters
     ----------
     pairs : by node, the candidate's name of its tensor and how it was found
+    named : the nodes that names alone tell
     """
     layer = {node.name: unit for unit in network.graph.units() for node in unit.nodes}
     kinds: dict[str, list[str]] = defaultdict(list)
@@ -41,12 +45,14 @@ def as_siblings_are(tables: Tables, network: Network, pairs: Mapping[str, tuple[
     moved: dict[str, str] = {}
     for nodes in kinds.values():
         seen = Counter(places[node] for node in nodes)
-        most = _most(seen)
+        elsewhere = {places[node] for node in nodes if pairs[node][1] == "vendor" and node not in named}
+        most = min(elsewhere) if len(elsewhere) == 1 else _most(seen)
         if most is None:
             most = _most(Counter(place for place in places.values() if place in seen))
+        told = ("content", "vendor") if most in elsewhere else ("content",)
         for node in nodes:
             there = None if most is None or places[node] == most else layer[node][most]
-            if there is not None and there.name not in pairs and pairs[node][1] == "content":
+            if there is not None and there.name not in pairs and pairs[node][1] in told:
                 moved[node] = there.name
     if not moved:
         return {}
