@@ -245,7 +245,7 @@ KERNELS: Mapping[str, ResizeKernel] = {  # by name; the networks' vendors have t
     "nearest": ResizeKernel(partial(_by_pillow, "nearest"), 0.0),
     "bilinear": ResizeKernel(partial(_by_pillow, "bilinear"), 0.0),
     "bicubic": ResizeKernel(partial(_by_pillow, "bicubic"), 0.0),
-    "bilinear-tf1": ResizeKernel(_corners_apart, 0.0),
+    "bilinear-tf1": ResizeKernel(_corners_apart, 0.0, places=True),
     "opencv-bilinear": ResizeKernel(_fixed_bilinear, 1.0),
     "opencv-exact": ResizeKernel(_exact_bilinear, 0.0),
     "opencv-bicubic": ResizeKernel(_separable(_cubic(-0.75), 2, whole=True), 1.0),

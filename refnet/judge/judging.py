@@ -16,6 +16,7 @@ from refnet.bugs.catalogue import BUGS
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import Grid, Segment, cut
 from refnet.bugs.memory.stored import manners_of
+from refnet.errors import GraphError
 from refnet.graph import SOURCE
 from refnet.judge.causes.cause import Cause
 from refnet.judge.causes.fused_stores import stored_otherwise
@@ -29,6 +30,7 @@ from refnet.judge.reference import Reference
 from refnet.judge.verdicts import Judgement, is_left_off
 from refnet.ops import CONVOLUTIONS, WINDOWED
 from refnet.readings.bounds import Precision
+from refnet.readings.shapes import shape_after
 from refnet.shares import at_once
 
 __all__ = ["Finding", "Judging"]
@@ -187,7 +189,11 @@ class Judging:
         self.covered |= {node.name for node in segment.graph.nodes}
         nodes = tuple(node.name for node in segment.graph.nodes)
         first = next((self.broken[each] for each in segment.given if each in self.broken), "")
-        if y.shape != (self.batch, *self.parts.sizes[name]) or not agree(self.parts, name):
+        is_other = y.shape != (self.batch, *self.parts.sizes[name]) or not agree(self.parts, name)
+        if is_other and self._is_as_written(segment, y):
+            self.finite[name] = self._as_written(segment)
+            self._gone_on(name, y)
+        elif is_other:
             self.findings[name] = Finding(name, Judgement("shape"), nodes)
             self.misshapen.append((segment, self._own(name)))
             self._gone_on(name, y)
@@ -268,10 +274,26 @@ class Judging:
             yield with_mended(segment, known)
         if set(segment.given) & self.ahead:  # what it dumped as an input holds a later tensor
             yield self._from(segment, self.ahead)
-        if segment.parts.known:  # its paddings are numbers, which do not follow the sizes of its maps
-            whole = self.reference.graph
-            nodes = tuple(whole[node.name] if node.op in WINDOWED else node for node in segment.graph.nodes)
-            yield replace(segment, graph=replace(segment.graph, nodes=nodes))
+        if segment.parts.known:
+            yield self._as_written(segment)
+
+    def _as_written(self, segment: Segment) -> Segment:
+        """The segment of a port whose paddings are the pack's numbers, which do not follow the sizes of its maps."""
+        whole = self.reference.graph
+        nodes = tuple(whole[node.name] if node.op in WINDOWED else node for node in segment.graph.nodes)
+        return replace(segment, graph=replace(segment.graph, nodes=nodes))
+
+    def _is_as_written(self, segment: Segment, y: Array) -> bool:
+        """Whether a tensor has the size that the pack's own paddings make of maps of another size."""
+        if not segment.parts.known or not np.isfinite(y).all():
+            return False
+        made = {name: each.shape[1:] for name, each in segment.given.items()}
+        try:
+            for node in self._as_written(segment).graph.nodes:
+                made[node.name] = shape_after(node, *(made[name] for name in node.inputs))
+        except GraphError:  # maps that are not summed
+            return False
+        return (self.batch, *made[segment.end]) == y.shape
 
     def _from(self, segment: Segment, without: Set[str]) -> Segment:
         """The segment from earlier tensors on, some being passed over."""

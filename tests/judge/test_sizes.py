@@ -267,3 +267,16 @@ def test_a_border_of_one_point_is_mirrored_where_wider_ones_are(wide, form):
     causes = {"three": padded("pad-value", "edge", one, one), "five": padded("pad-value", wide, two, two)}
     made = fillings_joined(causes)
     assert [each.mistakes[0].form for (each,) in made.values()] == [form, wide]
+
+
+def test_paddings_of_a_port_need_not_follow_the_sizes_of_its_maps():
+    """A stem that pads nothing leaves maps of other parities, which Keras would pad otherwise."""
+    graph = build("keras/MobileNetV2", width=0.35, size=(97, 81), classes=10)
+    net, x = Network(graph, random_params(graph)), probe(graph, 1)
+    golden = {SOURCE: x, **net.trace(x)}
+    stem, *rest = graph.leading_to("block17.project.bn").nodes
+    nodes = (replace(stem, attrs={**stem.attrs, "pad": ((0, 0), (0, 0))}), *rest)
+    port = Graph(graph.recipe, nodes)
+    own = Network(port, {name: net.params[name] for name in port.params()}).trace(x)
+    found = judge_tensors(Reference.of(graph, net.params, golden), own, partial=True)
+    assert found.wrong() == ["stem.conv"]
