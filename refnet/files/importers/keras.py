@@ -17,6 +17,7 @@ from refnet.files.containers.structure import Contents, Operation
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Value
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.keras_layers import PLAIN_LAYERS, channels_last_of, keras_pad, pair_of
+from refnet.files.importers.keras_ops import FUNCTIONS
 from refnet.files.importers.operations import Rule, begin, follow
 
 __all__ = ["import_keras"]
@@ -230,6 +231,7 @@ class _KerasModel:
     def rules(self) -> Mapping[str, Rule]:
         return {
             **PLAIN_LAYERS,
+            **FUNCTIONS,
             **{kind: self.operation(name) for kind, name in _OPERATIONS.items()},
             "Activation": self.activation,
             "Add": self.add,

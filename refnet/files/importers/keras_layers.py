@@ -13,7 +13,7 @@ from refnet.files.containers.structure import Operation
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value
 from refnet.files.importers.operations import Rule
 
-__all__ = ["PLAIN_LAYERS", "channels_last_of", "keras_pad", "pair_of"]
+__all__ = ["PLAIN_LAYERS", "channels_last_of", "keras_pad", "pair_of", "reshaped", "resizing"]
 
 
 def keras_pad(builder: GraphBuilder, op: Operation, x: Map, kernel: Pair, stride: Pair, dilation: Pair) -> Pad:
@@ -72,7 +72,8 @@ def _up_sampling(builder: GraphBuilder, op: Operation, x: Map) -> Map:
     return _sized(builder, op, x, (height * x.side("H"), width * x.side("W")), op.attrs.get("interpolation", "nearest"))
 
 
-def _resizing(builder: GraphBuilder, op: Operation, x: Map) -> Map:
+def resizing(builder: GraphBuilder, op: Operation, x: Map) -> Map:
+    """Another size, of which refnet has what stretches a map."""
     channels_last_of(op, x)
     if any(op.attrs.get(key) for key in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias")):
         raise FormatError("that crops, pads or smooths: only one that stretches")
@@ -148,7 +149,8 @@ def _average(builder: GraphBuilder, op: Operation, *xs: Map) -> Map:
     return builder.affine(op.outputs[0], total, 1 / len(xs), 0.0)
 
 
-def _reshape(builder: GraphBuilder, op: Operation, x: Map) -> Map:
+def reshaped(builder: GraphBuilder, op: Operation, x: Map) -> Map:
+    """Another shape of each image."""
     return builder.reshape(x, (builder.batch, *op.attrs["target_shape"]))
 
 
@@ -209,8 +211,8 @@ PLAIN_LAYERS: Mapping[str, Rule] = {
     "Permute": _permute,
     "ReLU": _relu,
     "Rescaling": _rescaling,
-    "Reshape": _reshape,
-    "Resizing": _resizing,
+    "Reshape": reshaped,
+    "Resizing": resizing,
     "Softmax": _softmax,
     "ThresholdedReLU": _thresholded_relu,
     "UpSampling2D": _up_sampling,
