@@ -259,6 +259,45 @@ def test_arrays_of_a_network_that_is_nearly_one_are_refused_with_the_first_filte
         load(saved(tmp_path, changed))
 
 
+SEGMENTER = "torchvision/lraspp_mobilenet_v3_large"
+
+
+def listed(without: str = "") -> dict[str, np.ndarray]:
+    """A segmenter's arrays under numbers, as PyTorch's module lists them; without one of refnet's."""
+    graph = build(SEGMENTER, width=0.25, classes=4)
+    params = random_params(graph)
+    end = ("head.reduce", "head.reduce.bn", "head.squeeze", "head.low", "head.high")
+    layers = sorted(graph.nodes, key=lambda node: end.index(node.name) if node.name in end else -1)
+    names = [f"{node.name}.{slot}" for node in layers for slot in node.params]
+    return {str(at): params[name] for at, name in enumerate(name for name in names if name != without)}
+
+
+def test_a_segmenter_is_known_by_the_order_in_which_its_module_lists_its_layers(tmp_path):
+    found = identify(saved(tmp_path, listed()))
+    params = random_params(build(SEGMENTER, width=0.25, classes=4))
+    assert found.graph.recipe.model == SEGMENTER
+    assert all(np.array_equal(found.params[name], params[name]) for name in params)
+
+
+@pytest.mark.parametrize(
+    ("without", "words"),
+    [
+        ("head.low.b", "nothing is head.low.b, 4 numbers"),
+        (
+            "block6.project.bn.mean",
+            "nothing is block6.project.bn.gamma, 16 numbers, or another array of block6.project.bn",
+        ),
+        ("block5.se.reduce.b", "nothing is block5.se.reduce.b"),
+    ],
+)
+def test_of_arrays_under_numbers_the_vector_that_is_missing_is_told(tmp_path, without, words):
+    with pytest.raises(
+        FormatError, match=re.escape(f"filters are in order those of {SEGMENTER} x0.25, but before ")
+    ) as told:
+        identify(saved(tmp_path, listed(without)))
+    assert words in str(told.value)
+
+
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_weights_that_are_no_numbers_are_named(tmp_path, broken):
     arrays = vendor_arrays("torchvision/mobilenet_v2", width=0.1)

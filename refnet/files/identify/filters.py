@@ -14,6 +14,7 @@ from refnet.errors import RequestError
 from refnet.files.identify.names import changes, objection
 from refnet.files.identify.nearest import convolution_rows
 from refnet.files.identify.own_blocks import with_own_blocks
+from refnet.files.identify.vectors import is_filter, other_vector
 from refnet.networks.build import build, find
 from refnet.networks.dialects import MODELS
 from refnet.ops import CONVOLUTIONS
@@ -60,11 +61,11 @@ def _is_of_layers(difference: Difference) -> bool:
 
 def _nearest(arrays: Arrays, model: str | None, width: float | None, own: Callable[[str], str]) -> str:
     """The network that comes nearest and the first filter in which it is another one; '' where none is near."""
-    keys = [key for key, array in arrays.items() if array.ndim in (2, 3, 4) and sum(n > 1 for n in array.shape) > 1]
+    keys = [key for key, array in arrays.items() if is_filter(array)]
     held = [_filter(arrays[key].shape) for key in keys]
-    held[-1:] = [((), 0)] * bool(held)  # the classes
-    near = sorted(_networks(model, width), key=lambda each: -(Counter(held) & Counter(each[2])).total())[:_NEAR]
-    parted = {each: SequenceMatcher(None, each[2], held, autojunk=False) for each in near}
+    alike = {each: _without_classes(held, each[2]) for each in _networks(model, width)}
+    near = sorted(alike, key=lambda each: -(Counter(alike[each]) & Counter(each[2])).total())[:_NEAR]
+    parted = {each: SequenceMatcher(None, each[2], alike[each], autojunk=False) for each in near}
     best = max(near, key=lambda each: parted[each].ratio(), default=None)
     if best is None or parted[best].ratio() < _SHARE:
         return ""
@@ -72,7 +73,18 @@ def _nearest(arrays: Arrays, model: str | None, width: float | None, own: Callab
     fitting = sum(block.size for block in parted[best].get_matching_blocks())
     said = f"{fitting} of {len(rows)} filters are in order those of {name} x{at:g}"
     change = next((each for each in parted[best].get_opcodes() if each[0] != "equal"), None)
-    return said if change is None else f"{said}, but {_said(change, best, [(own(k), arrays[k].shape) for k in keys])}"
+    if change is None:
+        other = other_vector(arrays, build(name, width=at, classes=held[-1][1]), own)
+    else:
+        other = _said(change, best, [(own(key), arrays[key].shape) for key in keys])
+    return f"{said}, but {other}" if other else said
+
+
+def _without_classes(held: Sequence[_Filter], rows: Sequence[_Filter]) -> list[_Filter]:
+    """The filters of a file, of which as many at the end give its classes as do in a network, if all give as many."""
+    ends = next(place for place, (_, count) in enumerate((*reversed(rows), ((), 1))) if count)
+    last = [*held[-ends:]] if len({count for _, count in held[-ends:]}) == 1 else [*held[-1:]]
+    return [*held[: len(held) - len(last)], *[((), 0)] * len(last)]
 
 
 def _networks(model: str | None, width: float | None) -> Iterator[tuple[str, float, tuple[_Filter, ...]]]:

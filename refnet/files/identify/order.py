@@ -22,7 +22,7 @@ from refnet.files.identify.axes import Filters, fitting_entries, layer_parts, li
 from refnet.files.identify.names import WIDTHS, NamedLayout, plain_layouts
 from refnet.files.identify.nearest import convolution_rows
 from refnet.files.schemes import Entry
-from refnet.graph import Graph
+from refnet.graph import Graph, Node
 from refnet.networks.build import build, find
 from refnet.networks.dialects import MODELS
 from refnet.networks.rewrite import fold_graph
@@ -33,6 +33,7 @@ __all__ = [
     "keys_in_order",
     "layer_named",
     "layouts_by_order",
+    "listings",
     "placed",
 ]
 
@@ -40,6 +41,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 Shape = tuple[int, ...]
 
 SCHEME = "nobody"  # whose names they are
+_SEGMENTER = ("head.reduce", "head.reduce.bn", "head.squeeze", "head.low", "head.high")
 _FEWEST = 20  # arrays, without which an order proves nothing
 
 
@@ -72,7 +74,8 @@ def layouts_by_order(arrays: Arrays, model: str | None, width: float | None) -> 
         found: list[NamedLayout] = []
         shapes = [arrays[key].shape for key in filters]
         for graph, folded in _graphs(shapes, bool(vectors["mean"]), model, width):
-            found += placed(arrays, graph, folded, filters, vectors)[:1]
+            for nodes in listings(graph):
+                found += placed(arrays, graph, folded, filters, vectors, nodes)[:1]
         found = plain_layouts(found) if model is None else found
         kinds: list[NamedLayout] = []
         for layout in found:
@@ -221,18 +224,36 @@ def _classes(before: int, shape: Shape) -> Iterable[int]:
     return [axes[0] // before] if axes and before and axes[0] % before == 0 else []
 
 
+def listings(graph: Graph) -> Iterator[tuple[Node, ...]]:
+    """A network's layers in the order of execution; those of a segmenter also as PyTorch's module lists them."""
+    layers = tuple(node for node in graph.nodes if node.params)
+    yield layers
+    if "head.low" in graph:
+        place = {name: index for index, name in enumerate(_SEGMENTER, 1)}
+        yield tuple(sorted(layers, key=lambda node: place.get(node.name, 0)))
+
+
 def placed(
-    arrays: Arrays, graph: Graph, folded: bool, filters: Sequence[str], vectors: Mapping[str, Sequence[str]]
+    arrays: Arrays,
+    graph: Graph,
+    folded: bool,
+    filters: Sequence[str],
+    vectors: Mapping[str, Sequence[str]],
+    nodes: Sequence[Node] = (),
 ) -> list[NamedLayout]:
     """The arrays by their names with what each is, in each order of axes that filters may have; the likeliest first.
 
     None where an array has no place, or a place none.
+
+    Parameters
+    ----------
+    nodes : in the order in which the file has their arrays, by default that of execution
     """
     left = {"w": list(filters), **{role: list(keys) for role, keys in vectors.items()}}
     found: dict[str, tuple[str, Entry]] = {}
     kinds: dict[tuple[str, str, int], Filters] = {}
     parts = layer_parts(graph)
-    for node in graph.nodes:
+    for node in nodes or graph.nodes:
         for slot, shape in node.params.items():
             role = "beta" if slot == "b" else slot
             if not left.get(role):
