@@ -8,10 +8,11 @@ from typing import Any, Literal, NamedTuple
 from refnet.graph import Node
 from refnet.ops import CONVOLUTIONS, RESIZES
 
-__all__ = ["OUTPUT", "STRUCTURE", "WHOLE", "Difference", "Standing", "described", "structural"]
+__all__ = ["OUTPUT", "SOFTMAX", "STRUCTURE", "WHOLE", "Difference", "Standing", "described", "structural"]
 
 OUTPUT = "output"  # where a difference is that is of no node, as SOURCE is the input
 STRUCTURE = "structure"  # what a policy must allow for a difference that no rounding explains
+SOFTMAX = "softmax"  # the same for probabilities at the end of one graph, and their logits at that of the other
 WHOLE = "global"  # the kernel of a pool that takes in the whole map, whatever its size
 
 
@@ -27,8 +28,8 @@ class Difference(NamedTuple):
         of the output 'returns'
     known, found : what the known graph and the other have there, None for nothing. Of 'op', 'missing' and 'extra': what
         `described` says; of 'inputs' and 'returns': names; of 'bias': whether there is one; else numbers, or `WHOLE`
-    needs : what a policy must allow for it: `STRUCTURE`, or 'float16' or 'bfloat16' where rounding a constant to that
-        format explains it
+    needs : what a policy must allow for it: `STRUCTURE`; 'float16' or 'bfloat16' where rounding a constant to that
+        format explains it; `SOFTMAX`
 
     Examples
     --------

@@ -54,6 +54,7 @@ _MEANT = {
     "int8": "weights in 8 bits",
     "renamed": "under other names",
     "rearranged": "computing the same with channels rearranged",
+    "softmax": "with probabilities where the other ends in logits",
     "structure": "with another structure",
 }
 

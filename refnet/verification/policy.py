@@ -12,13 +12,14 @@ WORDS: Mapping[str, str] = {
     "folded": "batch norm worked into the convolutions",
     "renamed": "weights under another vendor's names",
     "rearranged": "channels in another order, or scaled, which the layers behind take back",
+    "softmax": "probabilities at the end of one file, and the logits that they are made of at that of the other",
     "float32": "weights rounded from float64 to float32",
     "float16": "weights rounded to float16",
     "bfloat16": "weights rounded to bfloat16",
     "int8": "weights quantised to 8 bits",
     "structure": "another operation, attribute or size",
 }
-DEFAULT = ("folded", "renamed", "rearranged")
+DEFAULT = ("folded", "renamed", "rearranged", "softmax")
 
 
 def policy(text: str | None) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from refnet.alignment.diff import differences, folded_norms
-from refnet.alignment.differences import Difference
+from refnet.alignment.differences import SOFTMAX, Difference
 from refnet.files.checkpoint import Checkpoint
 from refnet.graph import Graph
 from refnet.networks.rewrite import norms_ahead
@@ -19,9 +19,30 @@ __all__ = ["folded_norms", "is_worked_out", "structure_differences", "worked_ahe
 def structure_differences(one: Checkpoint, other: Checkpoint) -> tuple[Difference, ...]:
     """In what two files are different networks: `known` is the first file's, `found` the second's.
 
-    Where the two are made for images of other sizes, that is one difference, and what follows from it is none.
+    Where the two are made for images of other sizes, that is one difference, and what follows from it is none. A
+    softmax that one of them alone has behind its logits needs a word of its own.
     """
-    return differences(_likened(one, other), _likened(other, one), folded=True)
+    first, second = _likened(one, other), _likened(other, one)
+    found = differences(first, second, folded=True)
+    soft = {
+        *(("missing", name) for name in _probabilities_of(first, second)),
+        *(("extra", name) for name in _probabilities_of(second, first)),
+    }
+    return tuple(each._replace(needs=SOFTMAX) if (each.key, each.node) in soft else each for each in found)
+
+
+def _probabilities_of(graph: Graph, other: Graph) -> set[str]:
+    """The softmaxes at a graph's ends of which the other graph ends with the logits, flattened or not."""
+    logits = {_unflattened(other, name) for name in other.outputs}
+    soft = (graph[name] for name in graph.outputs if graph[name].op == "softmax")
+    return {node.name for node in soft if _unflattened(graph, node.inputs[0]) in logits}
+
+
+def _unflattened(graph: Graph, name: str) -> str:
+    """The tensor that is flattened to another one; or that one."""
+    while name in graph and graph[name].op == "flatten":
+        (name,) = graph[name].inputs
+    return name
 
 
 def _likened(file: Checkpoint, other: Checkpoint) -> Graph:

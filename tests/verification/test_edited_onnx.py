@@ -60,3 +60,29 @@ def test_an_edited_file_is_told(exports, tmp_path, edit):
     else:
         assert not found.structure
         assert [value.kind for value in found.faults] == [words]
+
+
+def ended(path, count: int):
+    """The exported file with so many softmaxes behind its logits."""
+    import onnx
+
+    model = onnx.load(path)
+    (end,) = model.graph.output
+    for _ in range(count):
+        model.graph.node.append(onnx.helper.make_node("Softmax", [end.name], [f"{end.name}.soft"], axis=-1))
+        end.name = f"{end.name}.soft"
+    return model
+
+
+@pytest.mark.parametrize(("count", "holds"), [(1, True), (2, False)])
+@pytest.mark.parametrize("copy", [True, False], ids=["of the copy", "of the original"])
+def test_probabilities_beside_logits_are_meant_but_not_a_softmax_of_probabilities(
+    exports, tmp_path, count, holds, copy
+):
+    import onnx
+
+    made = tmp_path / "probabilities.onnx"
+    onnx.save(ended(exports / "v3_small-old20-folded.onnx", count), made)
+    files = [exports / "v3_small.pth", made] if copy else [made, exports / "v3_small.pth"]
+    assert verify(*files).holds == holds
+    assert not verify(*files, allow=("folded", "renamed")).holds

@@ -9,7 +9,7 @@ from refnet.verification.policy import DEFAULT, policy
 
 
 def test_a_policy_is_its_words_in_their_order_or_what_is_meant_by_default():
-    assert policy(None) == DEFAULT == ("folded", "renamed", "rearranged")
+    assert policy(None) == DEFAULT == ("folded", "renamed", "rearranged", "softmax")
     assert policy(" float16 ,folded,") == ("folded", "float16")
     assert policy("none") == ()
 
@@ -17,7 +17,7 @@ def test_a_policy_is_its_words_in_their_order_or_what_is_meant_by_default():
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("folded,flat", "--allow: 'flat' is none of folded, renamed, rearranged, float32"),
+        ("folded,flat", "--allow: 'flat' is none of folded, renamed, rearranged, softmax, float32"),
         ("none,folded", "is no list of differences; say none alone"),
         ("", "'' is no list of differences"),
         (" , ", "is no list of differences"),
