@@ -284,8 +284,12 @@ class Judging:
         return replace(segment, graph=replace(segment.graph, nodes=nodes))
 
     def _is_as_written(self, segment: Segment, y: Array) -> bool:
-        """Whether a tensor has the size that the pack's own paddings make of maps of another size."""
-        if not segment.parts.known or not np.isfinite(y).all():
+        """Whether a tensor has the size that the pack's own paddings make of maps of another size.
+
+        A pool that has the pack's kernel on another map is a mistake.
+        """
+        pooled = any(node.op in WINDOWED and node.op not in CONVOLUTIONS for node in segment.graph.nodes)
+        if not segment.parts.known or pooled or not np.isfinite(y).all():
             return False
         made = {name: each.shape[1:] for name, each in segment.given.items()}
         try:
