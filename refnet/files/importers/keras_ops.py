@@ -36,14 +36,14 @@ def _clip(builder: GraphBuilder, op: Operation, x: Map) -> Map:
 
 
 def _limited(*, largest: bool) -> Rule:
-    """The larger, or the lesser, of a tensor and a number."""
+    """The larger, or the lesser, of a tensor and a number; a layer of this name takes tensors."""
 
-    def rule(builder: GraphBuilder, op: Operation, x: Map) -> Map:
+    def rule(builder: GraphBuilder, op: Operation, *xs: Map) -> Map:
         numbers = [each for each in op.attrs.get("arguments", ()) if each is not None]
-        if len(numbers) != 1 or np.size(numbers[0]) != 1:
+        if len(xs) != 1 or len(numbers) != 1 or np.size(numbers[0]) != 1:
             raise FormatError("of two tensors, or a number for each channel: only of a tensor and a number")
         number = float(np.ravel(numbers[0])[0])
-        return builder.clip(op.outputs[0], x, *((number, np.inf) if largest else (-np.inf, number)))
+        return builder.clip(op.outputs[0], xs[0], *((number, np.inf) if largest else (-np.inf, number)))
 
     return rule
 

@@ -57,6 +57,7 @@ def test_axes_of_length_one_may_come_and_go():
         (op("Mean", "x", axis=None, keepdims=False), "over all axes"),
         (op("Mean", "x", axis=(0,), keepdims=True), "only that over H and W"),
         (op("Maximum", "x", arguments=(None, (1.0, 2.0, 3.0, 4.0))), "a number for each channel"),
+        (op("Minimum", "x x"), "of two tensors"),
         (op("Pad", "x", pad_width=2, mode="constant"), "with a pair for each"),
         (op("Pad", "x", pad_width=PAIRS, mode="wrap"), "the mode 'wrap'"),
         (op("Resize", "x", size=(3, 5), antialias=True), "smooths"),
