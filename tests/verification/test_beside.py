@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from refnet import FormatError, Graph, Network, Node, Recipe
+from refnet import FormatError, Graph, Network, Node, Recipe, build
 from refnet.files.checkpoint import identify
 from refnet.files.write import write_weights
 from refnet.networks.random import random_params
@@ -154,3 +154,39 @@ def test_layers_whose_sorted_names_join_their_words_by_underscores_are_told_by_w
     found = verify(export, tmp_path / "joined.npz")
     assert found.sides is not None
     assert found.holds
+
+
+@pytest.mark.parametrize(
+    "exchanged", [(), ("block8.project", "block10.project"), ("block8.project.bn", "block9.project.bn")]
+)
+def test_layers_under_automatic_names_that_hold_one_anothers_weights_are_told(tmp_path, exchanged):
+    """Keras numbers the layers of each class, in the order in which they are made, and its files sort them by class."""
+    graph = build("keras/MobileNet", width=0.25, classes=10)
+    params = random_params(graph)
+    write_weights(graph, params, tmp_path / "export.npz")
+    classes = {"conv2d": "conv2d", "pointwise_conv2d": "conv2d", "depthwise_conv2d": "depthwise_conv2d"}
+    classes["batch_norm"] = "batch_normalization"
+    made: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in sorted({*classes.values()})}
+    of = dict(zip(exchanged, reversed(exchanged), strict=True))
+    slots = {
+        "w": "kernel",
+        "b": "bias",
+        "gamma": "gamma",
+        "beta": "beta",
+        "mean": "moving_mean",
+        "var": "moving_variance",
+    }
+    for node in graph.nodes:
+        if node.params:
+            held = {slots[slot]: params[f"{of.get(node.name, node.name)}.{slot}"] for slot in node.params}
+            made[classes[node.op]].append(held)
+    arrays = {
+        f"{kind}{f'_{number}' if number else ''}/{slot}": array
+        for kind, layers in made.items()
+        for number, layer in enumerate(layers)
+        for slot, array in layer.items()
+    }
+    np.savez(tmp_path / "copy.npz", **arrays)
+    found = verify(tmp_path / "copy.npz", tmp_path / "export.npz")
+    assert {value.name.rpartition(".")[0] for value in found.faults} == {*exchanged}
+    assert found.holds == (not exchanged)

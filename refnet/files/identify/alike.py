@@ -7,6 +7,7 @@ is that which makes the other file's filter of it, or is the most like the other
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ __all__ = ["filters_alike", "keys_alike"]
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
+_EXCHANGED = 0.25  # of the layers of a kind, that may stand in another's place: where more do, numbers say nothing
 _NONE = -np.inf  # of two that cannot be one: their shapes differ
 
 
@@ -68,7 +70,34 @@ def keys_alike(
         for key in (weights, *layers[layer_named(weights)], *layers.get(of.get(place, ""), ()))
         if key == weights or key not in filters
     ]
-    return list(dict.fromkeys(ordered))
+    return _as_numbered(list(dict.fromkeys(ordered)), arrays)
+
+
+def _as_numbered(keys: Sequence[str], arrays: Arrays) -> list[str]:
+    """The same, layers whose names differ in a number alone being in the order of their numbers, if most are anyway.
+
+    Of `conv_8` and `conv_10` each holds what is most like the other one's where a port has exchanged their weights.
+    """
+    kinds: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for place, key in enumerate(keys):
+        kinds[_numbered(key)[:2]].append(place)
+    made = list(keys)
+    for places in kinds.values():
+        own = [keys[place] for place in places]
+        counted = sorted(own, key=lambda key: _numbered(key)[2])
+        moved = [each for each in zip(own, counted, strict=True) if each[0] != each[1]]
+        if len(moved) <= _EXCHANGED * len(own) and all(arrays[a].shape == arrays[b].shape for a, b in moved):
+            for place, key in zip(places, counted, strict=True):
+                made[place] = key
+    return made
+
+
+def _numbered(key: str) -> tuple[str, str, tuple[int, str]]:
+    """A name in two parts, before and behind the number of its layer; and that, in a form that sorts as numbers do."""
+    layer = layer_named(key)
+    name = layer.rstrip("0123456789")
+    digits = layer[len(name) :].lstrip("0")
+    return name.rstrip("_"), key[len(layer) :], (len(digits), digits)
 
 
 def _laid_out(array: Array, conv: Node, other: Array, key: str) -> tuple[float, Array | None]:
