@@ -13,7 +13,7 @@ from refnet.files.containers.structure import Operation
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value
 from refnet.files.importers.operations import Rule
 
-__all__ = ["PLAIN_LAYERS", "channels_last_of", "keras_pad", "pair_of", "reshaped", "resizing"]
+__all__ = ["PLAIN_LAYERS", "channels_last_of", "keras_pad", "pair_of", "reshaping", "resizing"]
 
 
 def keras_pad(builder: GraphBuilder, op: Operation, x: Map, kernel: Pair, stride: Pair, dilation: Pair) -> Pad:
@@ -149,7 +149,7 @@ def _average(builder: GraphBuilder, op: Operation, *xs: Map) -> Map:
     return builder.affine(op.outputs[0], total, 1 / len(xs), 0.0)
 
 
-def reshaped(builder: GraphBuilder, op: Operation, x: Map) -> Map:
+def reshaping(builder: GraphBuilder, op: Operation, x: Map) -> Map:
     """Another shape of each image."""
     return builder.reshape(x, (builder.batch, *op.attrs["target_shape"]))
 
@@ -211,7 +211,7 @@ PLAIN_LAYERS: Mapping[str, Rule] = {
     "Permute": _permute,
     "ReLU": _relu,
     "Rescaling": _rescaling,
-    "Reshape": reshaped,
+    "Reshape": reshaping,
     "Resizing": resizing,
     "Softmax": _softmax,
     "ThresholdedReLU": _thresholded_relu,

@@ -11,7 +11,7 @@ from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
 from refnet.files.containers.structure import Operation
 from refnet.files.importers.builder import GraphBuilder, Map
-from refnet.files.importers.keras_layers import PLAIN_LAYERS, channels_last_of, reshaped, resizing
+from refnet.files.importers.keras_layers import PLAIN_LAYERS, channels_last_of, reshaping, resizing
 from refnet.files.importers.operations import Rule
 from refnet.files.importers.shared_rules import reduced
 
@@ -86,7 +86,7 @@ def _squeeze(builder: GraphBuilder, op: Operation, x: Map) -> Map:
 
 def _reshape(builder: GraphBuilder, op: Operation, x: Map) -> Map:
     if "newshape" not in op.attrs:  # a layer, whose shape is that of one image
-        return reshaped(builder, op, x)
+        return reshaping(builder, op, x)
     shape = [int(side) for side in op.attrs["newshape"]]
     return builder.reshape(x, [builder.batch if side == -1 and not place else side for place, side in enumerate(shape)])
 
