@@ -14,9 +14,9 @@ import numpy as np
 from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
 from refnet.files.containers.structure import Contents, Operation
-from refnet.files.importers.builder import Const, GraphBuilder, Map, Value
+from refnet.files.importers.builder import Const, GraphBuilder, Map
 from refnet.files.importers.imported import ImportedGraph
-from refnet.files.importers.keras_layers import PLAIN_LAYERS, channels_last_of, keras_pad, pair_of
+from refnet.files.importers.keras_layers import PLAIN_LAYERS, arguments_of, channels_last_of, keras_pad, pair_of
 from refnet.files.importers.keras_ops import FUNCTIONS
 from refnet.files.importers.operations import Rule, begin, follow
 
@@ -199,11 +199,7 @@ class _KerasModel:
 
     def _arithmetic(self, builder: GraphBuilder, op: Operation, kind: str, *inputs: Map) -> Map:
         """Of two maps, or of a map and a number."""
-        arguments: list[Any] = list(op.attrs.get("arguments", [None] * len(inputs)))
-        maps = iter(inputs)
-        values: list[Value] = [
-            next(maps) if value is None else Const(np.array(value, np.float64)) for value in arguments
-        ]
+        values = arguments_of(op, *inputs)
         made = builder.arithmetic(op.outputs[0], kind, values[0], values[1])
         for place, value in enumerate(values[2:], 2):  # Keras' Add and Multiply take any number of tensors
             made = builder.arithmetic(f"{op.outputs[0]}.{place}", kind, made, value)

@@ -13,7 +13,7 @@ from refnet.files.containers.structure import Operation
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value
 from refnet.files.importers.operations import Rule
 
-__all__ = ["PLAIN_LAYERS", "channels_last_of", "keras_pad", "pair_of", "reshaping", "resizing"]
+__all__ = ["PLAIN_LAYERS", "arguments_of", "channels_last_of", "keras_pad", "pair_of", "reshaping", "resizing"]
 
 
 def keras_pad(builder: GraphBuilder, op: Operation, x: Map, kernel: Pair, stride: Pair, dilation: Pair) -> Pad:
@@ -30,6 +30,12 @@ def channels_last_of(op: Operation, x: Map) -> None:
     """Refuse a layer, or a tensor, whose channels do not lie last."""
     if op.attrs.get("data_format") not in (None, "channels_last") or x.axes != "NHWC":
         raise FormatError("channels first, or a tensor without height and width: only channels last is read")
+
+
+def arguments_of(op: Operation, *inputs: Map) -> list[Value]:
+    """What an operation is called on, in order: maps, and numbers."""
+    arguments, maps = op.attrs.get("arguments", [None] * len(inputs)), iter(inputs)
+    return [next(maps) if value is None else Const(np.array(value, np.float64)) for value in arguments]
 
 
 def pair_of(numbers: Any) -> Pair:

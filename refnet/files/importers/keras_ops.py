@@ -11,9 +11,9 @@ from refnet.errors import FormatError
 from refnet.files.containers.archive import shown
 from refnet.files.containers.structure import Operation
 from refnet.files.importers.builder import GraphBuilder, Map
-from refnet.files.importers.keras_layers import PLAIN_LAYERS, channels_last_of, reshaping, resizing
+from refnet.files.importers.keras_layers import PLAIN_LAYERS, arguments_of, channels_last_of, reshaping, resizing
 from refnet.files.importers.operations import Rule
-from refnet.files.importers.shared_rules import reduced
+from refnet.files.importers.shared_rules import limited, reduced, squeezed, unsqueezed
 
 __all__ = ["FUNCTIONS"]
 
@@ -22,13 +22,16 @@ _PAD_MODES = ("constant", "reflect", "symmetric")
 
 def _reduced(how: str) -> Rule:
     def rule(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-        axis = op.attrs.get("axis")
-        if axis is None:
+        if op.attrs.get("axis") is None:
             raise FormatError("over all axes, that of images too")
-        places = [int(place) for place in np.ravel(axis)]
-        return reduced(builder, op.outputs[0], x, places, keep=bool(op.attrs.get("keepdims", False)), how=how)
+        return reduced(builder, op.outputs[0], x, _places(op), keep=bool(op.attrs.get("keepdims", False)), how=how)
 
     return rule
+
+
+def _places(op: Operation) -> list[int]:
+    """Its axes, of which one number may stand for one."""
+    return [int(place) for place in np.ravel(op.attrs["axis"])]
 
 
 def _clip(builder: GraphBuilder, op: Operation, x: Map) -> Map:
@@ -37,15 +40,7 @@ def _clip(builder: GraphBuilder, op: Operation, x: Map) -> Map:
 
 def _limited(*, largest: bool) -> Rule:
     """The larger, or the lesser, of a tensor and a number; a layer of this name takes tensors."""
-
-    def rule(builder: GraphBuilder, op: Operation, *xs: Map) -> Map:
-        numbers = [each for each in op.attrs.get("arguments", ()) if each is not None]
-        if len(xs) != 1 or len(numbers) != 1 or np.size(numbers[0]) != 1:
-            raise FormatError("of two tensors, or a number for each channel: only of a tensor and a number")
-        number = float(np.ravel(numbers[0])[0])
-        return builder.clip(op.outputs[0], xs[0], *((number, np.inf) if largest else (-np.inf, number)))
-
-    return rule
+    return lambda builder, op, *xs: limited(largest)(builder, op, *arguments_of(op, *xs)[:2])
 
 
 def _pad(builder: GraphBuilder, op: Operation, x: Map) -> Map:
@@ -72,16 +67,13 @@ def _resize(builder: GraphBuilder, op: Operation, x: Map) -> Map:
 
 
 def _expand_dims(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-    axes = tuple(int(place) for place in np.ravel(op.attrs["axis"]))
-    return builder.reshape(x, np.expand_dims(np.zeros(builder.vendor_shape(x), np.bool_), axes).shape)
+    return unsqueezed(builder, x, _places(op))
 
 
 def _squeeze(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-    old, axis = builder.vendor_shape(x), op.attrs.get("axis")
-    if axis is None:
+    if op.attrs.get("axis") is None:
         raise FormatError("of every axis of length 1")
-    gone = {int(place) % len(old) for place in np.ravel(axis)}
-    return builder.reshape(x, [side for place, side in enumerate(old) if place not in gone])
+    return squeezed(builder, x, _places(op))
 
 
 def _reshape(builder: GraphBuilder, op: Operation, x: Map) -> Map:

@@ -20,7 +20,7 @@ from refnet.files.importers.onnx_constants import CONSTANTS, VIEWS
 from refnet.files.importers.onnx_real import real_operations
 from refnet.files.importers.onnx_resize import onnx_resize, onnx_upsample
 from refnet.files.importers.operations import Rule, begin, follow
-from refnet.files.importers.shared_rules import limited, named, negative, prelu, reduced, summed
+from refnet.files.importers.shared_rules import limited, named, negative, prelu, reduced, squeezed, summed
 
 __all__ = ["MOVES", "constant_or", "import_onnx", "onnx_pads"]
 
@@ -240,12 +240,10 @@ def _flatten(builder: GraphBuilder, op: Operation, x: Map) -> Map:
 
 
 def _squeeze(builder: GraphBuilder, op: Operation, x: Map, axes: Const | None = None) -> Map:
-    old = builder.vendor_shape(x)
     places = op.attrs.get("axes") if axes is None else axes.array.ravel().tolist()
     if places is None:
         raise FormatError("of every axis of length 1")
-    gone = {place % len(old) for place in places}
-    return builder.reshape(x, [side for place, side in enumerate(old) if place not in gone])
+    return squeezed(builder, x, places)
 
 
 def _unsqueeze(builder: GraphBuilder, op: Operation, x: Map, axes: Const | None = None) -> Map:

@@ -17,7 +17,7 @@ from refnet.files.containers.structure import Contents, Operation
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, Value, decimal
 from refnet.files.importers.imported import ImportedGraph
 from refnet.files.importers.operations import Rule, begin, follow
-from refnet.files.importers.shared_rules import reduced
+from refnet.files.importers.shared_rules import reduced, squeezed, unsqueezed
 
 __all__ = ["import_openvino"]
 
@@ -187,16 +187,14 @@ def _reshape(builder: GraphBuilder, op: Operation, x: Value, shape: Const) -> Va
 def _squeeze(builder: GraphBuilder, op: Operation, x: Value, axes: Const) -> Value:
     if isinstance(x, Const):
         return x._replace(array=np.squeeze(x.array, tuple(axes.array.ravel().tolist())))
-    old = builder.vendor_shape(x)
-    gone = {place % len(old) for place in axes.array.ravel().tolist()}
-    return builder.reshape(x, [side for place, side in enumerate(old) if place not in gone])
+    return squeezed(builder, x, axes.array.ravel().tolist())
 
 
 def _unsqueeze(builder: GraphBuilder, op: Operation, x: Value, axes: Const) -> Value:
     places = tuple(axes.array.ravel().tolist())
     if isinstance(x, Const):
         return x._replace(array=np.expand_dims(x.array, places))
-    return builder.reshape(x, np.expand_dims(np.zeros(builder.vendor_shape(x), np.bool_), places).shape)
+    return unsqueezed(builder, x, places)
 
 
 def _transpose(builder: GraphBuilder, op: Operation, x: Value, order: Const) -> Value:

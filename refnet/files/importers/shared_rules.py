@@ -12,7 +12,7 @@ from refnet.files.containers.structure import Operation
 from refnet.files.importers.builder import Const, GraphBuilder, Map, Value
 from refnet.files.importers.operations import Rule
 
-__all__ = ["added_up", "limited", "named", "negative", "prelu", "reduced", "summed"]
+__all__ = ["added_up", "limited", "named", "negative", "prelu", "reduced", "squeezed", "summed", "unsqueezed"]
 
 
 def added_up(builder: GraphBuilder, name: str, x: Map, letters: str, *, keep: bool, factor: float = 1.0) -> Map:
@@ -28,6 +28,18 @@ def reduced(builder: GraphBuilder, name: str, x: Map, places: Iterable[int], *, 
     if how == "sum":
         return added_up(builder, name, x, letters, keep=keep)
     return builder.mean(name, x, letters, keep=keep, op=how)
+
+
+def squeezed(builder: GraphBuilder, x: Map, places: Iterable[int]) -> Map:
+    """Without some axes, of length 1."""
+    old = builder.vendor_shape(x)
+    gone = {place % len(old) for place in places}
+    return builder.reshape(x, [side for place, side in enumerate(old) if place not in gone])
+
+
+def unsqueezed(builder: GraphBuilder, x: Map, places: Iterable[int]) -> Map:
+    """With axes of length 1 at some places of the new shape."""
+    return builder.reshape(x, np.expand_dims(np.zeros(builder.vendor_shape(x), np.bool_), tuple(places)).shape)
 
 
 def named(op: str) -> Rule:

@@ -14,7 +14,7 @@ from refnet.files.importers.builder import Const, GraphBuilder, Map, Pad, Pair, 
 from refnet.files.importers.masks import cast_of
 from refnet.files.importers.operations import Rule
 from refnet.files.importers.repeats import closing, opening, repeated
-from refnet.files.importers.shared_rules import reduced
+from refnet.files.importers.shared_rules import reduced, squeezed, unsqueezed
 
 __all__ = ["SHAPES", "height_width", "of_images", "pad_in_numbers", "refuse_channels_first"]
 
@@ -60,15 +60,13 @@ def _reshape(builder: GraphBuilder, op: Operation, x: Map, shape: Const) -> Map:
 
 
 def _squeeze(builder: GraphBuilder, op: Operation, x: Map) -> Map:
-    old = builder.vendor_shape(x)
-    gone = {place % len(old) for place in op.attrs.get("squeeze_dims", ())}
-    if not gone:
+    if not (places := op.attrs.get("squeeze_dims", ())):
         raise FormatError("of every axis of length 1")
-    return builder.reshape(x, [side for place, side in enumerate(old) if place not in gone])
+    return squeezed(builder, x, places)
 
 
 def _expand_dims(builder: GraphBuilder, op: Operation, x: Map, axis: Const) -> Map:
-    return builder.reshape(x, np.expand_dims(np.zeros(builder.vendor_shape(x), np.bool_), int(axis.array.item())).shape)
+    return unsqueezed(builder, x, [int(axis.array.item())])
 
 
 def _transpose(builder: GraphBuilder, op: Operation, x: Map, order: Const) -> Map:
