@@ -14,7 +14,7 @@ from refnet.errors import RequestError
 from refnet.files.identify.names import changes, objection
 from refnet.files.identify.nearest import convolution_rows
 from refnet.files.identify.own_blocks import with_own_blocks
-from refnet.files.identify.vectors import is_filter, other_vector
+from refnet.files.identify.vectors import is_filter, other_vector, parted_words
 from refnet.networks.build import build, find
 from refnet.networks.dialects import MODELS
 from refnet.ops import CONVOLUTIONS
@@ -111,12 +111,7 @@ def _said(
     nodes = [node.name for node in build(name, width=width).nodes if node.op in CONVOLUTIONS]
     known = f"{nodes[first]}, {_words(rows[first])}" if first < len(rows) else "the end"
     found = "{!r} {}".format(*own[here]) if here < len(own) else "the end"
-    match what:
-        case "insert":
-            return f"{found} stands before {known}"
-        case "delete":
-            return f"nothing is {known}"
-    return f"{found} stands for {known}"
+    return parted_words(what, known, found)
 
 
 def _words(row: _Filter) -> str:

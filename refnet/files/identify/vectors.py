@@ -12,7 +12,7 @@ from refnet.files.identify.order import listings
 from refnet.graph import Graph, Node
 from refnet.networks.rewrite import fold_graph
 
-__all__ = ["is_filter", "other_vector"]
+__all__ = ["is_filter", "other_vector", "parted_words"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 _Row = tuple[bool, int]  # whether it is a filter, and how many there are; of a vector how many numbers
@@ -48,8 +48,14 @@ def other_vector(arrays: Arrays, graph: Graph, own: Callable[[str], str]) -> str
     name, (_, count) = kinds[best][first]
     known, (layer, _, slot) = f"{name}, {count} numbers", name.rpartition(".")
     alike = "" if slot in ("w", "b") else f", or another array of {layer}"
+    words = parted_words(what, known, found)
+    return f"before {found} {words}{alike}" if what == "delete" else words
+
+
+def parted_words(what: str, known: str, found: str) -> str:
+    """Where two orders part, as difflib calls it: what one has there, and the other."""
     return {
-        "delete": f"before {found} nothing is {known}{alike}",
+        "delete": f"nothing is {known}",
         "insert": f"{found} stands before {known}",
         "replace": f"{found} stands for {known}",
     }[what]

@@ -149,7 +149,8 @@ def match_tensors(
     if network is not None:
         by_other_names(network.graph, tables, pairs)
         shift = _shifted(tables, network.graph, pairs)
-    layouts, named = _layouts_of(tables, {node: source for node, (source, _) in pairs.items()}), {*pairs}
+    named = {*pairs}
+    layouts = _layouts_of(tables, {node: source for node, (source, _) in pairs.items()})
     way = WalkedTwice() if network is None else all_walks(tables, network, pairs, layouts)
     rest = [source for source in without_node(candidate, pairs) if source not in way.beside]
     same = set() if network is None else _same_numbers(network.graph, pairs)
