@@ -30,7 +30,7 @@ from refnet.judge.reference import Reference
 from refnet.judge.verdicts import Judgement, is_left_off
 from refnet.ops import CONVOLUTIONS, WINDOWED
 from refnet.readings.bounds import Precision
-from refnet.readings.shapes import shape_after
+from refnet.readings.shapes import follow_shapes
 from refnet.shares import at_once
 
 __all__ = ["Finding", "Judging"]
@@ -293,8 +293,7 @@ class Judging:
             return False
         made = {name: each.shape[1:] for name, each in segment.given.items()}
         try:
-            for node in self._as_written(segment).graph.nodes:
-                made[node.name] = shape_after(node, *(made[name] for name in node.inputs))
+            follow_shapes(self._as_written(segment).graph.nodes, made)
         except GraphError:  # maps that are not summed
             return False
         return (self.batch, *made[segment.end]) == y.shape

@@ -7,13 +7,14 @@ one shape, maps of at least one point.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from refnet.errors import GraphError
 from refnet.graph import SOURCE, Graph, Node, check
 from refnet.ops import OPS
 
-__all__ = ["shape_after", "shapes", "well_formed"]
+__all__ = ["follow_shapes", "shape_after", "shapes", "well_formed"]
 
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
@@ -36,6 +37,18 @@ def shapes(graph: Graph) -> dict[str, Shape]:
         if min(shape) < 1:
             raise GraphError(f"{node.name}: nothing is left of the map: its shape would be {shape}")
     return found
+
+
+def follow_shapes(nodes: Iterable[Node], found: dict[str, Shape]) -> None:
+    """Add the shape of what each of some nodes makes to those that are known.
+
+    Raises
+    ------
+    GraphError
+        as `shape_after`; those of the nodes before are added.
+    """
+    for node in nodes:
+        found[node.name] = shape_after(node, *(found[name] for name in node.inputs))
 
 
 def shape_after(node: Node, *shapes: Shape) -> Shape:

@@ -5,6 +5,7 @@ What a bug makes of a segment is another segment, so that it can be run, bounded
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
@@ -23,7 +24,7 @@ from refnet.graph import Graph, Node, interpret, walk
 from refnet.readings import fast
 from refnet.readings.bounds import Bound, Precision, bound
 from refnet.readings.orders import ORDERS
-from refnet.readings.shapes import shape_after
+from refnet.readings.shapes import follow_shapes
 
 __all__ = ["Grid", "Segment", "cut", "limit", "limit_of", "ported", "run"]
 
@@ -102,11 +103,8 @@ class Segment:
     def sizes(self) -> Mapping[str, tuple[int, ...]]:
         """Shape of every tensor of that network, without the batch axis: as large as changes have made those here."""
         own = {name: np.shape(y)[1:] for name, y in self.given.items()}
-        try:
-            for node in self.graph.nodes:
-                own[node.name] = shape_after(node, *(own[name] for name in node.inputs))
-        except GraphError:  # two bugs at once may leave shapes that nothing runs on
-            pass
+        with contextlib.suppress(GraphError):  # two bugs at once may leave shapes that nothing runs on
+            follow_shapes(self.graph.nodes, own)
         return self.parts.sizes | {name: shape for name, shape in own.items() if name in self.parts.sizes}
 
     @cached_property
