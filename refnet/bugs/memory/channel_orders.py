@@ -34,6 +34,7 @@ __all__ = [
     "lanes_repeated",
     "rule_of",
     "ruled_orders",
+    "said_of_order",
     "vector_order",
 ]
 
@@ -79,9 +80,7 @@ def channel_rule(segment: Segment) -> Iterator[Change]:
                 form, facts = rule_of(order)
                 names = [f"{node.name}.{slot}" for node in part for slot in node.params]
                 params = Deferred(names, partial(_ordered, segment, names, order))
-                words = " ".join([kinds, form, *map(str, facts.values())])
-                rule = (form, *facts.items())
-                yield Change(part[0].name, words, {"arrays": kinds, "by_rule": rule}, params=params)
+                yield Change(part[0].name, *said_of_order(kinds, form, facts), params=params)
 
 
 def bn_order(segment: Segment) -> Iterator[Change]:
@@ -111,9 +110,8 @@ def vector_order(segment: Segment) -> Iterator[Change]:
         for slot in _orderable(unit):
             for form, facts, vector in _by_rules(unit[slot], _vector_shown(unit, slot, *moved)):
                 if _away(unit, slot, vector, *moved) < _SAME:
-                    words = " ".join((VECTORS[slot], form, *map(str, facts.values())))
-                    held = {"arrays": VECTORS[slot], "by_rule": (form, *facts.items())}
-                    yield Change(place.name, words, held, params={unit.names[slot]: vector})
+                    said = said_of_order(VECTORS[slot], form, facts)
+                    yield Change(place.name, *said, params={unit.names[slot]: vector})
 
 
 def lanes_repeated(segment: Segment) -> Iterator[Change]:
@@ -137,6 +135,11 @@ def lanes_repeated(segment: Segment) -> Iterator[Change]:
         params[f"{conv.name}.w"] = np.eye(K)[order]
         form = "before" if by > 0 else "behind"
         yield Change(conv.name, form, facts, nodes={conv.name: (bare, chosen)}, params=params, fed=True)
+
+
+def said_of_order(arrays: str, rule: str, facts: Mapping[str, int]) -> tuple[str, dict[str, Any]]:
+    """The form and the facts of a change by which some arrays are in an order by a rule."""
+    return " ".join((arrays, rule, *map(str, facts.values()))), {"arrays": arrays, "by_rule": (rule, *facts.items())}
 
 
 def _orderable(unit: UnitArrays) -> list[str]:

@@ -19,7 +19,7 @@ from refnet.bugs.language.regions import AXES
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers.answers import CLASSES
 from refnet.bugs.layers.ends import gives_classes
-from refnet.bugs.memory.channel_orders import LAYERS_ORDERED, rule_of, ruled_orders
+from refnet.bugs.memory.channel_orders import LAYERS_ORDERED, rule_of, ruled_orders, said_of_order
 from refnet.ops import CONVOLUTIONS
 
 Array = npt.NDArray[Any]
@@ -137,9 +137,8 @@ def _of_lines(segment: Segment, t: Array, y: Array, axis: int, name: str) -> Ite
 def _by_rule(segment: Segment, axis: int, name: str, order: Array) -> tuple[str, dict[str, Any]]:
     """Form and facts of an order of lines."""
     rule, facts = rule_of(order)
-    named = _is_named(segment, axis, rule)
-    form = "" if named else " ".join((name, rule, *map(str, facts.values())))
-    return form, {"arrays": name, "by_rule": (rule, *facts.items())}
+    form, held = said_of_order(name, rule, facts)
+    return "" if _is_named(segment, axis, rule) else form, held
 
 
 def _is_named(segment: Segment, axis: int, rule: str) -> bool:
