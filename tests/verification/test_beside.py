@@ -7,6 +7,7 @@ import pytest
 
 from refnet import FormatError, Graph, Network, Node, Recipe, build
 from refnet.files.checkpoint import identify
+from refnet.files.schemes import keras
 from refnet.files.write import write_weights
 from refnet.networks.random import random_params
 from refnet.networks.rewrite import fold_batch_norm, fold_graph, unfold_graph
@@ -168,17 +169,9 @@ def test_layers_under_automatic_names_that_hold_one_anothers_weights_are_told(tm
     classes["batch_norm"] = "batch_normalization"
     made: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in sorted({*classes.values()})}
     of = dict(zip(exchanged, reversed(exchanged), strict=True))
-    slots = {
-        "w": "kernel",
-        "b": "bias",
-        "gamma": "gamma",
-        "beta": "beta",
-        "mean": "moving_mean",
-        "var": "moving_variance",
-    }
     for node in graph.nodes:
         if node.params:
-            held = {slots[slot]: params[f"{of.get(node.name, node.name)}.{slot}"] for slot in node.params}
+            held = {keras.SLOTS[slot]: params[f"{of.get(node.name, node.name)}.{slot}"] for slot in node.params}
             made[classes[node.op]].append(held)
     arrays = {
         f"{kind}{f'_{number}' if number else ''}/{slot}": array
