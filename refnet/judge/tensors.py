@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import Segment, cut
 from refnet.graph import SOURCE
 from refnet.judge.causes.budget import Search, SearchBudget
@@ -30,6 +31,7 @@ from refnet.judge.causes.search import Evidence, agreed, evidence
 from refnet.judge.causes.search import explain as explain_all
 from refnet.judge.causes.sizes import misshapen, of_all, of_sizes
 from refnet.judge.causes.stores import is_filed, is_stored, of_common_store, of_common_weights, stored_alike
+from refnet.judge.causes.widths import of_widths
 from refnet.judge.dumps.dumped import OF_DUMPS
 from refnet.judge.dumps.fed import made_by
 from refnet.judge.judging import Finding, Judging
@@ -133,30 +135,34 @@ def judge_tensors(
 def _explained(judged: Judged, judging: Judging, budget: SearchBudget) -> Judged:
     """The same with what explains each wrong tensor, as far as the budget goes."""
     failing = {made_by(s): (s, p) for s, p in judging.failing}
+    shaped = of_all({s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))})
+    parts, wrong = Parts(judging.reference.graph), [segment for segment, _ in failing.values()]
+    widths = of_widths(parts, judging.tensors, judging.misshapen, shaped, wrong)
     algorithms = by_fast_algorithms(failing, budget)
     fast = alike(algorithms)
     sticks = {name: judging.findings[name].judgement.yardstick for name in failing}
-    searched = {name: own for name, own in failing.items() if name not in fast}
+    searched = {name: own for name, own in failing.items() if name not in fast and name not in widths.features}
     found = {name: Diagnosis(*own, budget, sticks[name], algorithms.get(name)) for name, own in searched.items()}
     explain_all(tuple(found.values()), budget)
     causes = agreed({name: one.found for name, one in found.items()}, judging.beside)
     causes = of_common_weights(of_common_store(causes, failing), failing)
     causes |= {name: [cause] for name, cause in judging.cut_off.items()}
-    causes |= of_all({s.end: shapes for s, p in judging.misshapen if (shapes := misshapen(s, p))})
+    causes |= {name: own for name, own in shaped.items() if name not in widths.names}
     causes = strides_joined(
         pads_joined(chances_joined(causes)),
         [segment.end for segment, _ in judging.misshapen],
         judging.parts,
     )
     causes |= {s.end: sums for s, p in judging.overflown if (sums := overflown(s, p, budget))}
-    open_ = {name: own for name, own in failing.items() if not causes.get(name)}
-    features = dict(_seen(open_, found, algorithms, judging, budget))
+    open_ = {name: own for name, own in failing.items() if not causes.get(name) and name not in widths.features}
+    features = {**widths.features, **dict(_seen(open_, found, algorithms, judging, budget))}
     coarse = {name for name, one in causes.items() if one and all(map(fits_any_error, one))}
     features = of_other_weights(features, coarse, failing)
     causes |= {name: [] for name in coarse if name in features}
     inner = inner_stores(failing, causes)
     features, causes = features | inner, causes | {name: [] for name in inner}
-    features |= of_sizes(judging.reference.graph, judging.tensors, judging.misshapen, causes)
+    left = [each for each in judging.misshapen if each[0].end not in widths.names]
+    features |= of_sizes(judging.reference.graph, judging.tensors, left, causes)
     features |= {segment.end: (beginning(segment),) for segment, _ in judging.overflown}
     own = [each.name for each in judged.findings if each.name in judging.tensors]
     source = {SOURCE: judging.given[SOURCE]}

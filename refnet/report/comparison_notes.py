@@ -32,7 +32,7 @@ _DECLARED = {
 }
 
 # What is seen of a tensor that explains it, by itself or beside what else is seen.
-_PLAIN = ("input-size", "length", "more-channels", "fewer-channels", "not-finite", "size-follows")
+_PLAIN = ("input-size", "length", "more-channels", "fewer-channels", "not-finite", "size-follows", "widths")
 _EXPLAINS = ("algorithm", "biases", "norms", "own-weights", "permuted", "ratio", "shift", "weights")
 _ENDS: Mapping[str, Callable[[Iterable[float]], float]] = {"least": min, "most": max}
 _MANY = 3  # tensors of which one sentence is said
@@ -71,6 +71,9 @@ _APART = (
 _APART_ALONE = (
     "{first} agrees with what stands before its layer, but to the last digits not with the logits that are dumped: "
     "these are of a run of their own, or were computed beside it."
+)
+_OF_OTHER_WIDTHS = (
+    "{names}: made of tensors that have another number of channels than the reference's, which its weights do not fit."
 )
 _FAST = (
     "{count} tensors, {first} first, are off by what {names}, and by no bug that is known. If the port computes so, "
@@ -252,6 +255,8 @@ def _unexplained(found: Comparison) -> Iterator[str]:
     if len(fast) >= _MANY:
         yield _of_algorithms(fast)
         said += fast
+    follows = [name for name in features if _facts_of(found, name, "width-follows")]
+    said += follows
     inner = {name: own[0]["node"] for name in features if (own := _facts_of(found, name, "inner-store"))}
     if len(inner) >= _MANY:
         yield _INNER.format(count=len(inner), first=next(iter(inner)), node=next(iter(inner.values())))
@@ -267,6 +272,8 @@ def _unexplained(found: Comparison) -> Iterator[str]:
             yield f"{name}: {words}."
         else:
             yield f"{name}: {none} explains it{': ' + words if words else ''}."
+    if follows:
+        yield _OF_OTHER_WIDTHS.format(names=_first(follows))
 
 
 def _has_weights(found: Comparison, finding: Finding) -> bool:

@@ -6,21 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from refnet.files.identify.notes import Note, rounding_of
-from refnet.networks.plan import WidthRule
+from refnet.report.mistakes.narrower import rounded_words
 from refnet.text import plain
 
-__all__ = ["UNSURE", "note_document", "note_lines", "rounded_words"]
+__all__ = ["UNSURE", "note_document", "note_lines"]
 
 # Notes after which the network may compute something else than the file: an end is left out; arrays or their axes told
 # by their order; an eps that nobody has said.
 UNSURE = ("order", "axes", "blocks", "alike", "unfolded", "end")
-
-_RULES = {
-    "floor": "cut off",
-    "plain": "rounded to multiples of {divisor} even where over 10 % is lost",
-    "up": "rounded up to multiples of {divisor}",
-    "down": "rounded down to multiples of {divisor}",
-}
 
 
 def note_lines(notes: Iterable[Note]) -> list[str]:
@@ -37,12 +30,6 @@ def note_lines(notes: Iterable[Note]) -> list[str]:
 def note_document(note: Note) -> dict[str, Any]:
     """A note as documents have it."""
     return {"kind": note.kind, "names": list(note.names), "total": note.total}
-
-
-def rounded_words(by: WidthRule) -> str:
-    """How widths are rounded: 'rounded to multiples of 4'."""
-    words = "rounded to whole numbers" if by == WidthRule(1) else "rounded to multiples of {divisor}"
-    return _RULES.get(by.rule, words).format(divisor=by.divisor)
 
 
 def _line(note: Note) -> str:

@@ -9,7 +9,7 @@ from refnet.report.differences import grouped, line
 from refnet.report.mistakes.arrays import KIND_SENTENCES, detail, health_detail, norm_words
 from refnet.report.mistakes.channels import rearrangement_words
 from refnet.report.mistakes.facts import fact_words
-from refnet.report.notes import rounded_words
+from refnet.report.mistakes.narrower import rounded_words
 from refnet.report.words import where
 from refnet.verification.array_findings import ArrayFinding
 from refnet.verification.entries import OtherEntry

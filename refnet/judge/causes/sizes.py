@@ -24,7 +24,7 @@ from refnet.networks.resize import following, resize
 from refnet.readings.bounds import Precision
 from refnet.readings.shapes import shape_after, shapes
 
-__all__ = ["agree", "as_map", "misshapen", "of_all", "of_sizes", "with_sizes"]
+__all__ = ["agree", "as_map", "misshapen", "of_all", "of_sizes", "other_channels", "with_sizes"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -128,7 +128,7 @@ def of_sizes(
     causes : what explains them
     """
     left = [each for each in misshapen if not causes.get(each[0].end)]
-    found = {s.end: parts for s, p in left if (parts := _part_of_dump(s, p) or _other_channels(s, p))}
+    found = {s.end: parts for s, p in left if (parts := _part_of_dump(s, p) or other_channels(s, p))}
     x = tensors.get(SOURCE)
     fed = x is not None and x.shape[1:] != graph.input_shape
     first = SOURCE if fed else misshapen[0][0].end if misshapen else ""
@@ -202,7 +202,7 @@ def _part_of_dump(segment: Segment, precision: Precision) -> tuple[Feature, ...]
     return (Feature("length", {"held": y.size, "of": made.size, "right": False}),)
 
 
-def _other_channels(segment: Segment, precision: Precision) -> tuple[Feature, ...]:
+def other_channels(segment: Segment, precision: Precision) -> tuple[Feature, ...]:
     """Whether a tensor has channels, or classes, more or fewer than the node at one end, and the others are right.
 
     Of probabilities, which all classes share, those that are left add up to one in their turn.

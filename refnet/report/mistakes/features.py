@@ -7,8 +7,11 @@ from functools import partial
 from typing import Any
 
 from refnet.judge.causes.feature import Feature
+from refnet.judge.causes.widths import VENDORS
+from refnet.networks.plan import WidthRule
 from refnet.report.mistakes.bugs import of_file
 from refnet.report.mistakes.late import part_words
+from refnet.report.mistakes.narrower import rounded_words
 
 __all__ = ["algorithm_words", "displaced_words", "feature_sentence"]
 
@@ -35,6 +38,7 @@ _SAID = {
     "more-channels": "it has {found} channels or classes, not {known}: what is more comes {where} the "
     "reference's, which are right",
     "size-follows": "it has another size, as {before} has, of which it is made",
+    "width-follows": "it is made of {before}, which has another number of channels than the reference's",
     "table": "it takes {entries} values, in steps of {step:.2g} of its input from {low:.3g} to {high:.3g}, as a table "
     "does",
 }
@@ -119,6 +123,15 @@ def _not_finite(facts: _Facts) -> str:
     return f"{many} {kind}, the first at [{first}]; {where}: dump {facts['dump']} next, and see whether it is finite"
 
 
+def _widths(facts: _Facts) -> str:
+    by = WidthRule(facts["divisor"], facts["rule"])
+    rounded = rounded_words(by) if by != VENDORS else "rounded as its vendor does"
+    return (
+        f"it has {facts['found']} channels, not {facts['known']}: the widths of the network, of which {facts['count']} "
+        f"tensors show another number, are those of multiplier {facts['width']:g} {rounded}"
+    )
+
+
 _WORDED: Mapping[str, Callable[[_Facts], str]] = {
     "algorithm": _algorithm,
     "inner-store": _inner_store,
@@ -134,4 +147,5 @@ _WORDED: Mapping[str, Callable[[_Facts], str]] = {
     "offset": _offset,
     "own-weights": lambda facts: f"the layer's own weights explain it, but {of_file(facts['mistake'])}",
     "weights": _weights,
+    "widths": _widths,
 }

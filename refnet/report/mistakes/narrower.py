@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from refnet.bugs.layers.narrower import NARROWER_RULES, SQUEEZED
+from refnet.networks.plan import WidthRule
 
-__all__ = ["NARROWER_WORDS"]
+__all__ = ["NARROWER_WORDS", "rounded_words"]
 
 _ROUNDED = {
-    "nearest": "rounded to multiples of {divisor}",
+    "floor": "cut off to whole numbers",
     "plain": "rounded to multiples of {divisor} even where over 10 % is lost",
+    "up": "rounded up to multiples of {divisor}",
     "down": "rounded down to multiples of {divisor}",
-    "floor": "cut off to a whole number",
 }
-_RULES = {how: _ROUNDED[rule.rule].format(divisor=rule.divisor) for how, rule in NARROWER_RULES.items()}
+
+
+def rounded_words(by: WidthRule) -> str:
+    """How widths are rounded: 'rounded to multiples of 4'."""
+    words = "rounded to whole numbers" if by == WidthRule(1) else "rounded to multiples of {divisor}"
+    return _ROUNDED.get(by.rule, words).format(divisor=by.divisor)
+
+
+_RULES = {how: rounded_words(rule) for how, rule in NARROWER_RULES.items()}
 _SHARES = {4: "a quarter", 8: "an eighth", 16: "a sixteenth"}
 _WHOSE = {"expanded": "the expanded width", "entry": "the width that its block reads"}
 _SQUEEZED = {
