@@ -93,3 +93,19 @@ def test_a_lone_answer_of_zeros_and_ones_is_said_to_tell_little(times, told, tmp
     found = compare(tmp_path / "pack", {"output": net.trace(x)["output"]}, partial=True)
     assert found.saturated == told
     assert any("dump the logits" in note for note in comparison_notes(found)) is bool(told)
+
+
+@pytest.mark.parametrize("name", ["predictions", "anything"])
+def test_probabilities_spoilt_by_exponentials_beyond_their_format_are_taken_for_such_and_named(name, tmp_path):
+    params, x = random_params(GRAPH), probe(GRAPH, 2)
+    largest = Network(GRAPH, params).trace(x)["head.logits"].max()
+    for slot in ("w", "b"):
+        params[f"head.logits.{slot}"] *= 13 / largest  # whose exponential is 442,413, and float16 ends at 65,504
+    net, pack = Network(GRAPH, params), tmp_path / "golden"
+    write_pack(net, x, pack)
+    with np.errstate(all="ignore"):
+        e = np.exp(net.trace(x)["head.flatten"]).astype(np.float16)
+        p = (e / e.sum(axis=1, keepdims=True)).astype(np.float32)
+    found = compare(pack, {name: p})
+    assert np.isnan(p).any()
+    assert [cause.ids for cause in found.judged.causes["output"]] == [("sum-overflow",)]

@@ -38,8 +38,16 @@ _SUM = 0.02  # how far probabilities may be from a sum of one, as those of table
 
 
 def is_distribution(y: Array) -> bool:
-    """Whether each image's numbers are probabilities: none negative, one in all."""
+    """Whether each image's numbers are probabilities: none negative, one in all.
+
+    Of an image whose exponentials have an infinite sum all are zero, but for those that are infinite: these are NaN.
+    """
     rows = np.asarray(y, np.float64).reshape(len(y), -1)
+    finite = np.isfinite(rows)
+    infinite = finite.any(axis=1) & (np.where(finite, rows, 0) == 0).all(axis=1)
+    if infinite.all():
+        return not finite.all()
+    rows = rows[~infinite]
     with np.errstate(all="ignore"):
         off = np.abs(rows.sum(axis=1) - 1)
     levels = in_levels(rows)  # of which each is off by half a one
