@@ -246,6 +246,23 @@ def test_a_folded_onnx_file_whose_kernels_are_all_wrong_is_matched_by_the_module
     assert {node: each.source for node, each in found.tensors.items() if node in names} == names
 
 
+@pytest.mark.parametrize("behind", ["_QuantizeLinear_Output", "_DequantizeLinear_Output", "_quantized"])
+def test_tensors_of_a_quantised_onnx_file_are_matched_by_the_modules_in_their_names_whatever_they_hold(behind):
+    net, x, golden = network(width=0.5)
+    modules = SCHEMES["torchvision"].modules(net.graph)
+    made = {node: "BatchNormalization" if net.graph[node].op == "batch_norm" else "Conv" for node in modules}
+    names = {node: f"{exported(module)}/{made[node]}_output_0{behind}" for node, module in modules.items()}
+    other = Network(net.graph, {n: y * np.float32(1.5) for n, y in random_params(net.graph).items()}).trace(x)
+    dumped = {name: other[node] for node, name in names.items()}
+    first = names["stem.bn"]
+    dumped[first.removesuffix(behind)] = other["stem.bn"]  # the tensor itself comes before what is made of it
+    found = matched(net, golden, dumped)
+    assert {node: each.source for node, each in found.tensors.items() if node in names} == {
+        **names,
+        "stem.bn": first.removesuffix(behind),
+    }
+
+
 def test_of_the_operations_of_an_activation_none_is_taken_for_it_by_its_name():
     graph = network("torchvision/mobilenet_v3_small", 0.5)[0].graph
     names = [f"/features/features.0/features.0.{n}" for n in ("0/Conv_output_0", "1/BatchNormalization_output_0")]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from refnet.errors import RequestError
 
-__all__ = ["by_equal_names", "by_map", "plain_name", "whole_name", "without_node"]
+__all__ = ["by_equal_names", "by_map", "plain_name", "unquantised_name", "whole_name", "without_node"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -28,6 +28,7 @@ _BEHIND = re.compile(
 _BETWEEN = re.compile(r"[/:.\-_]+")
 _AGAIN = re.compile(r"(?<![^/_])([^/_]+)[/_]+(?=\1\.)")  # a module's name before that of one inside it
 _DOTTED = re.compile(r"(?<![^.])([A-Za-z]\w*(?:\.\w+)*?)\.(?=\1\.\d)")  # the same where each slash became a dot
+_QUANTISED = re.compile(r"_((Quantize|Dequantize)Linear_Output|(de)?quantized)(:0)?$")  # by onnxruntime's quantiser
 _MADE = re.compile(r"_output_\d+$")  # an operation's, in an ONNX file of PyTorch's
 
 
@@ -52,12 +53,16 @@ def by_equal_names(sources: set[str], nodes: set[str]) -> list[tuple[str, str]]:
     pairs = [(name, name) for name in exact]
 
     def alike(names: set[str]) -> dict[str, str]:
-        plain = {name: name.translate(str.maketrans("/_:", "...")).casefold().strip(".") for name in names - exact}
+        plain = {name: _evened(unquantised_name(name)) for name in names - exact}
         count = Counter(plain.values())
         return {form: name for name, form in plain.items() if count[form] == 1}
 
     mine, theirs = alike(sources), alike(nodes)
     return pairs + [(mine[form], theirs[form]) for form in mine.keys() & theirs.keys()]
+
+
+def _evened(name: str) -> str:
+    return name.translate(str.maketrans("/_:", "...")).casefold().strip(".")
 
 
 def without_node(candidate: Mapping[str, Array], pairs: Mapping[str, tuple[str, str]]) -> list[str]:
@@ -95,10 +100,18 @@ def whole_name(name: str) -> str:
     'features_8_conv_1_0_conv'
     >>> whole_name("features.features.8.conv.conv.1.conv.1.0.Conv_output_0")
     'features_8_conv_1_0_conv_output_0'
+    >>> whole_name("/features/features.0/features.0.0/Conv_output_0_QuantizeLinear_Output")
+    'features_0_0_conv_output_0'
     """
     return _BETWEEN.sub("_", _without_scopes(name)).strip("_").casefold()
 
 
+def unquantised_name(name: str) -> str:
+    """The name of the tensor of which ONNX Runtime's quantiser makes integers, or real numbers again."""
+    return _QUANTISED.sub("", name)
+
+
 def _without_scopes(name: str) -> str:
     """The name of the innermost module alone, where those around it are there by their own whole names too."""
+    name = unquantised_name(name)
     return _AGAIN.sub("", _DOTTED.sub("", name) if _MADE.search(name) else name)

@@ -24,7 +24,7 @@ from refnet.pack.matching.acts import activations_of, with_activations
 from refnet.pack.matching.layouts import axis_orders
 from refnet.pack.matching.likeness import Tables
 from refnet.pack.matching.modules import made_by_modules, sums
-from refnet.pack.matching.names import by_equal_names, plain_name, whole_name, without_node
+from refnet.pack.matching.names import by_equal_names, plain_name, unquantised_name, whole_name, without_node
 from refnet.pack.matching.sequence import has_channels
 from refnet.readings import fast
 from refnet.readings.precision import FLOATS
@@ -145,7 +145,7 @@ def _outputs(graph: Graph, hits: Mapping[str, str]) -> dict[str, str]:
     for source, node in hits.items():
         names.setdefault(node, []).append(source)
     last = {
-        node: each if len(each) == 1 else [*filter(_BIASED.search, each)]
+        node: each if len(each) == 1 else [name for name in each if _BIASED.search(unquantised_name(name))]
         for node, each in names.items()
         if len(each) == 1 or graph[node].op not in ACTIVATIONS
     }
@@ -213,6 +213,8 @@ def by_other_names(graph: Graph, tables: Tables, pairs: dict[str, tuple[str, str
         if pairs.get(folded[norm], ("", "name"))[1] == "name":
             pairs[folded[norm]] = name, "name"
     rest = [name for name in without_node(candidate, pairs) if name not in graph]
+    bare = {unquantised_name(name): name for name in sorted(rest, key=len, reverse=True)}  # the shortest of each
+    rest = [name for name in rest if bare[unquantised_name(name)] == name]
     found = {node: source for source, node in by_vendor(named, rest, fits, is_other).items()}
     found |= {folded[node]: source for node, source in found.items() if node in folded}
     found = {node: source for node, source in found.items() if node in graph and node not in pairs}
