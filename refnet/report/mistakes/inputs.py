@@ -237,7 +237,7 @@ PREPROCESSING: Mapping[str, str | Mapping[str, str]] = {
             for fill, come in _FILLS.items()
         },
     },
-    "input-hw": "height and width of the image are exchanged",
+    "input-hw": "height and width of the image are exchanged: planes that lie row by row are read column by column",
     "input-decoded": {
         "white": "the picture's transparency is blended with white, not dropped",
         "black": "the picture's transparency is blended with black, not dropped",
