@@ -65,6 +65,12 @@ def test_widths_of_another_multiplier_are_told_by_that(pack):
     assert "multiplier 0.5 rounded as its vendor does" in " ".join(notes(pack, tensors))
 
 
+def test_channels_may_be_last_where_no_other_number_is_the_references(pack):
+    tensors = port(width=0.5)
+    last = {name: y.transpose(0, 2, 3, 1) if y.ndim == 4 else y for name, y in tensors.items()}
+    assert notes(pack, last) == notes(pack, tensors)
+
+
 def test_what_is_made_of_such_tensors_is_not_searched_for_mistakes(pack):
     found = compare(pack, port(divisor=0))
     follows = [name for name, own in found.judged.features.items() if own and own[0].kind == "width-follows"]

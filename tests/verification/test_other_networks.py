@@ -46,7 +46,8 @@ def found(original, copy):
         (
             file(divisor=0),
             file(),
-            "both are of width 0.3, and the copy's channels are rounded to multiples of 8, the original's cut off to whole numbers",
+            "both are of width 0.3, and the copy's channels are rounded to multiples of 8, the original's cut off to "
+            "whole numbers",
         ),
         (
             file(width=0.5),

@@ -322,7 +322,7 @@ def _layouts_of(tables: Tables, pairs: Mapping[str, str]) -> dict[str, AxisOrder
         for node, layout in settled.items()
         if layout.order and tables.shapes[node][1] > 1 and math.prod(tables.shapes[node][2:]) > 1
     )
-    if not votes:  # no map has its node's size: its channels tell
+    if not votes:  # no map has its node's shape: its channels tell, or its size
         shapes = [(tables.found[source], tables.shapes[node]) for node, source in pairs.items()]
         votes.update(last for shape, full in shapes for last in _only_place_of_channels(shape, full))
     last = votes[True] > votes[False]
@@ -335,15 +335,17 @@ def _layouts_of(tables: Tables, pairs: Mapping[str, str]) -> dict[str, AxisOrder
 
 
 def _only_place_of_channels(found: Shape, shape: Shape) -> list[bool]:
-    """Whether the channels of a map are last, if they are first or last and not both."""
-    if len(found) != 4 or len(shape) != 4 or found[0] != shape[0] or (found[1] == shape[1]) == (found[3] == shape[1]):
+    """Whether the channels of a map are last, if they, or else its size, say that they are first or last, not both."""
+    if len(found) != 4 or len(shape) != 4 or found[0] != shape[0]:
         return []
-    return [found[3] == shape[1]]
+    first, last = (found[1] == shape[1], found[2:] == shape[2:]), (found[3] == shape[1], found[1:3] == shape[2:])
+    return next(([is_last] for is_first, is_last in zip(first, last, strict=True) if is_first != is_last), [])
 
 
 def _ends_in_channels(found: Shape, shape: Shape) -> bool:
-    """Whether a tensor of another size has a node's batch and channels, the channels last."""
-    return len(found) == len(shape) == 4 and (found[0], found[3]) == shape[:2]
+    """Whether a tensor of another shape has a node's batch and channels, or batch and size, the channels last."""
+    own = (shape[1] == found[3], shape[2:] == found[1:3]) if len(found) == len(shape) == 4 else ()
+    return any(own) and found[0] == shape[0]
 
 
 def _by_content(tables: Tables, sources: Iterable[str], free: Iterable[str]) -> dict[str, tuple[str, AxisOrder]]:
