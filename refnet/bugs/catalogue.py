@@ -122,7 +122,7 @@ class Bug:
     def changes(self, segment: Segment, *, joint: bool = False) -> Iterator[Change]:
         """The other ways in which a port may run a segment; those that are made only beside others where asked for."""
         if Segment in self.takes:
-            yield from (change for change in self.function(segment) if joint or not change.joint)
+            yield from (change for change in self.function(segment) if joint or change.alone)
         elif UnitArrays in self.takes:
             yield from (change for unit in segment.units for change in self.function(unit) if change.rare == self.rare)
 

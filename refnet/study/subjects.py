@@ -160,7 +160,7 @@ class Computed:
                 places.setdefault(change.form, {}).setdefault(change.node, change)
         for form, found in places.items():
             first, *others = found.values()
-            if not others and not first.joint and first in alone:
+            if not others and first.alone and first in alone:
                 yield first, alone[first]
                 continue
             done, segment = changed_at(bug, self.segment, form, found)

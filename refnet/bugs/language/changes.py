@@ -117,7 +117,8 @@ class Change:
     rare : tried only where arrays are matched: too rare to replay a port for it, or too small to be seen there
     fed : it follows from values or sizes inside the segment, so that changes before it move it
     lone : made at one place, never in the same way at many
-    joint : made at many places, never alone: at this place another bug does the same
+    joint : made beside others of its form, never alone: at this place another bug does the same
+    many : made at many places, never alone
     """
 
     node: str
@@ -135,6 +136,12 @@ class Change:
     fed: bool = False
     lone: bool = False
     joint: bool = False
+    many: bool = False
+
+    @property
+    def alone(self) -> bool:
+        """Whether it may be made at its place alone."""
+        return not (self.joint or self.many)
 
     def of(self, bug: str) -> Mistake:
         """The change as the mistake of a bug."""

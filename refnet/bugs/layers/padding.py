@@ -46,9 +46,12 @@ def pad_lower(segment: Segment) -> Iterator[Change]:
 def pad_split(segment: Segment) -> Iterator[Change]:
     """the padding split otherwise between the sides.
 
-    Rows or columns alone, or each by itself: as many points in all, more of them before or after.
+    Rows or columns alone, or each by itself: as many points in all, more of them before or after. Where kernels are of
+    several sizes, all of them before or after is another number of points in each, and looked for in all at once.
     """
-    for node in sliding(segment):
+    nodes = [*sliding(segment)]
+    several = len({_window(node)[0][-2:] for node in nodes}) > 1
+    for node in nodes:
         own, rule = node.attrs["pad"], padded(segment, node, "same")
         others = {_before(rule), _before(padded(segment, node, "symmetric")), (rule[0][1], rule[1][1])}
         if all(step > 1 and pair[0] for step, pair in zip(node.attrs["stride"], own, strict=True)):
@@ -58,6 +61,18 @@ def pad_split(segment: Segment) -> Iterator[Change]:
             form = " ".join(f"{here - there:+d}" for here, there in zip(begin, _before(own), strict=True))
             for change in repadded(segment, node, found, form):  # a form of kernels of all sizes
                 yield replace(change, joint=begin in others)
+        for form, found in _on_one_side(own).items() if several else ():
+            for change in repadded(segment, node, found, form):
+                yield replace(change, many=True)
+
+
+def _on_one_side(own: Pad) -> dict[str, Pad]:
+    """Every point before or behind, along an axis or both."""
+    (top, left), (rows, columns) = own, [((sum(each), 0), (0, sum(each))) for each in own]
+    ways: dict[str, Pad] = {}
+    for side, (down, across) in zip(("before", "behind"), zip(rows, columns, strict=True), strict=True):
+        ways |= {side: (down, across), f"rows {side}": (down, left), f"columns {side}": (top, across)}
+    return ways
 
 
 def _before(pad: Pad) -> tuple[int, int]:
@@ -99,8 +114,8 @@ def pad_value(segment: Segment) -> Iterator[Change]:
             for form, mode, value in fillings:
                 if not rule or mode != "constant":
                     yield _filled(node, f"{form}{rule}", pad, mode, value)
-        if len(segment.graph) <= SHORT:
-            yield from _filled_along(node, segment.sizes[node.inputs[0]][1:])
+        for change in _filled_along(node, segment.sizes[node.inputs[0]][1:]):
+            yield replace(change, many=len(segment.graph) > SHORT)
         if node.inputs[0] == SOURCE and node.op == "conv2d" and segment.whole.recipe.preprocessing is not None:
             yield _black_border(segment, node)
 

@@ -141,15 +141,12 @@ class Diagnosis:
         """Whether the segment is too long for its bound to say anything."""
         return self.yardstick != "bound"
 
-    def steps(
-        self, shared: Callable[[], Iterable[str]] = tuple, told: Callable[[], Iterable[Mistake]] = tuple
-    ) -> Iterator[None]:
+    def steps(self, told: Callable[[], Iterable[Mistake]] = tuple) -> Iterator[None]:
         """Look, the likeliest first, until something fits; a pause after each step.
 
         Parameters
         ----------
-        shared : gives the bugs that explain other tensors, which are tried first, at all places of a short segment
-        told : gives the mistakes that explain other tensors
+        told : gives the mistakes that explain other tensors: their bugs are tried before each step, at all places
 
         Raises
         ------
@@ -160,9 +157,10 @@ class Diagnosis:
             return
         self.ways = Ways(self.segment, self.budget, long=self.long)
         accepted = self._accepted(self.ways)
-        steps = self._long(accepted, told) if self.long else self._short(accepted, shared(), told)
+        steps = self._long(accepted, told) if self.long else self._short(accepted, told)
+        as_told = self._as_told(accepted, told)
         try:
-            while not self.found and self._take(steps):
+            while not self.found and self._take(as_told) and not self.found and self._take(steps):
                 yield
         except OverBudgetError:
             self.found += self._nearest(accepted)
@@ -177,6 +175,15 @@ class Diagnosis:
         """
         ways = Ways(self.segment, self.budget, long=False)
         self._add(self._accepted(ways).fitting(ways.curved(self._curves(told))))
+
+    def _as_told(self, accepted: Acceptance, told: Callable[[], Iterable[Mistake]]) -> Iterator[Iterable[Cause]]:
+        """Each time at all places what has come to explain other tensors since the last time; without end."""
+        tried: set[str] = set()
+        while True:
+            bugs = dict.fromkeys(each.bug for each in told() if each.bug not in tried)
+            tried |= {*bugs}
+            ways = accepted.ways.everywhere(BUGS[bug] for bug in bugs)
+            yield accepted.close([*ways]) if self.long else accepted.fitting(ways)
 
     def _take(self, steps: Iterator[Iterable[Cause]]) -> bool:
         """Take the next step, if there is one; of numbers beyond all that it makes nobody is warned."""
@@ -202,9 +209,7 @@ class Diagnosis:
             best = min(near, key=lambda way: way.residual)
             yield from accepted.judged((best,), best, check=self.budget.check_behind)
 
-    def _short(
-        self, accepted: Acceptance, shared: Iterable[str], told: Callable[[], Iterable[Mistake]]
-    ) -> Iterator[Iterable[Cause]]:
+    def _short(self, accepted: Acceptance, told: Callable[[], Iterable[Mistake]]) -> Iterator[Iterable[Cause]]:
         """A few nodes: every change at every place; then precision, what is everywhere, two at once."""
         ways, fitting = accepted.ways, accepted.fitting
         assert self.segment.candidate is not None
@@ -218,7 +223,6 @@ class Diagnosis:
         # much fits such an error by chance.
         rounding = BUGS["store-rounding"], BUGS["table-entry"]
         found = list(fitting(ways.singles(rounding)))
-        found = found or list(fitting(ways.everywhere([BUGS[bug] for bug in shared])))
         pipelines = [bug for bug in SHOWN if bug.group == "pipelines"]
         yield found or fitting(ways.singles(bug for bug in SHOWN if bug not in (*rounding, *pipelines)))
         yield fitting(cuts_of_pictures(ways))

@@ -55,17 +55,13 @@ class Evidence(NamedTuple):
 def explain(diagnoses: Sequence[Diagnosis], budget: SearchBudget) -> None:
     """Look for the causes of each wrong segment until all is looked at, time ends, or the user interrupts.
 
-    What explains two of them is tried in those behind them first, at all places.
+    What explains one of them is tried in the others, at all places, before they take their next step.
     """
-
-    def shared() -> list[str]:
-        counts = Counter(bug for one in diagnoses for bug in {bug for cause in one.found[:1] for bug in cause.ids})
-        return [bug for bug, count in counts.items() if count > 1]
 
     def told() -> list[Mistake]:
         return [mistake for one in diagnoses for cause in one.found[:1] for mistake in cause.mistakes]
 
-    open_ = [(each, each.steps(shared, told)) for each in sorted(diagnoses, key=lambda each: each.long)]
+    open_ = [(each, each.steps(told)) for each in sorted(diagnoses, key=lambda each: each.long)]
     try:
         open_ = _but_other_weights(_stepped(open_))
         while open_:

@@ -148,7 +148,7 @@ class Ways:
 
     def _alone(self, bug: Bug) -> Iterator[Change]:
         """Those that can be made by themselves, and keep the shape."""
-        return (change for change in self._changes(bug) if change.shape is None and not change.joint)
+        return (change for change in self._changes(bug) if change.shape is None and change.alone)
 
     def singles(self, bugs: Iterable[Bug], at: Collection[str] = ()) -> Iterator[Way]:
         """Every change at one place; once `at` holds any, at those alone."""

@@ -43,13 +43,20 @@ def as_siblings_are(
         node: [each and each.name for each in layer[node]].index(node) for nodes in kinds.values() for node in nodes
     }
     moved: dict[str, str] = {}
-    for nodes in kinds.values():
-        seen = Counter(places[node] for node in nodes)
-        elsewhere = {places[node] for node in nodes if pairs[node][1] == "vendor" and node not in named}
-        most = min(elsewhere) if len(elsewhere) == 1 else _most(seen)
+    elsewhere = {
+        kind: {places[node] for node in nodes if pairs[node][1] == "vendor" and node not in named}
+        for kind, nodes in kinds.items()
+    }
+    first = {
+        kind: min(elsewhere[kind]) if len(elsewhere[kind]) == 1 else _most(Counter(places[node] for node in nodes))
+        for kind, nodes in kinds.items()
+    }
+    settled = [places[node] if first[kind] is None else first[kind] for kind, nodes in kinds.items() for node in nodes]
+    for kind, nodes in kinds.items():
+        seen, most = {places[node] for node in nodes}, first[kind]
         if most is None:
-            most = _most(Counter(place for place in places.values() if place in seen))
-        told = ("content", "vendor") if most in elsewhere else ("content",)
+            most = _most(Counter(place for place in settled if place in seen))
+        told = ("content", "vendor") if most in elsewhere[kind] else ("content",)
         for node in nodes:
             there = None if most is None or places[node] == most else layer[node][most]
             if there is not None and there.name not in pairs and pairs[node][1] in told:
