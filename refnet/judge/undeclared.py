@@ -16,6 +16,7 @@ __all__ = ["TF32", "is_explained", "with_coarse_weights", "would_hold_in"]
 Array = npt.NDArray[Any]
 
 TF32 = Precision.of("tf32")
+_LEAST = 0.1  # of what the rms in another precision may be: in that one a port's own is a third of it and more
 _FEW = 2  # tensors that nothing explains, without which weights need not be of 8 bits
 
 
@@ -46,7 +47,7 @@ def with_coarse_weights(
 def would_hold_in(precision: Precision, found: Judged, reference: Reference, tensors: Mapping[str, Array]) -> bool:
     """Whether all that is wrong would hold in another precision: tensors behind many nodes, which nothing explains.
 
-    Of fewer nodes a bug says it.
+    Of fewer nodes a bug says it. Errors that are far smaller than those that such a precision leaves are not of it.
     """
     wrong = {each.name: each for each in found.findings if each.name in {*found.wrong()}}
     if not wrong or any(found.causes.get(name) for name in wrong):
@@ -54,4 +55,5 @@ def would_hold_in(precision: Precision, found: Judged, reference: Reference, ten
     if any(each.judgement.verdict != "suspect" or each.judgement.yardstick != "spread" for each in wrong.values()):
         return False
     alone = judge_tensors(reference, tensors, precision=precision, partial=True, explain=False)
-    return not alone.wrong()
+    left = [each.judgement.rms for each in alone.findings if each.name in wrong]
+    return not alone.wrong() and min(left) >= _LEAST

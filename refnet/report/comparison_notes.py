@@ -59,6 +59,8 @@ _OTHER_NORMS = (
     "scaled, by {least:.4g} to {most:.4g}, and moved: other running statistics, as after passes in training mode, or "
     "with another average, or other gammas and betas. {names}."
 )
+_NONE = {True: "no hypothesis", False: "nothing that was looked at"}  # by whether all was looked at
+_NONE_ELSE = {_NONE[True]: "no other hypothesis", _NONE[False]: "nothing else that was looked at"}
 _NOTHING = "{count} tensors, {first} first: {none} explains any of them."
 _NONE_RIGHT = (
     " No layer that is dumped is right by itself, as where the port has other weights: hold its file against the "
@@ -145,8 +147,8 @@ _STEPS = (
     "and are judged so."
 )
 _OF_SHORT_FACTORS = (
-    "With --precision tf32 it holds: declare that if the factors of its products are rounded so, as graphics "
-    "processors do it unless they are told otherwise."
+    "{names}: off by as much as where both factors of each product are rounded to tf32, as graphics processors do it "
+    "unless they are told otherwise, and {none} explains it. With --precision tf32 it holds: declare that if so."
 )
 _OF_8_BITS = {
     "judged": "Most of it is right only if the port's weights are integers of 8 bits, and is judged so, as with "
@@ -233,7 +235,10 @@ def _of_integers(found: Comparison) -> Iterator[str]:
 def _unexplained(found: Comparison) -> Iterator[str]:
     """What no hypothesis explains: what many tensors have in common in one sentence, then each of the others."""
     features, said = found.judged.features, list[str]()
-    none = "no hypothesis" if found.judged.search.finished else "nothing that was looked at"
+    none = _NONE[found.judged.search.finished]
+    if found.shown.factors:
+        yield _OF_SHORT_FACTORS.format(names=_first(found.wrong()), none=_NONE_ELSE[none])
+        said += found.wrong()
     for words, names in _of_own_weights(found):
         yield _OWN_WEIGHTS.format(count=len(names), words=words, names=_listed(found, names))
         said += names
@@ -346,8 +351,6 @@ def _of_dump(found: Comparison) -> Iterator[str]:
         yield _STEPS.format(count=len(steps), first=steps[0])
     if found.shown.weights:
         yield _OF_8_BITS[found.shown.weights]
-    if found.shown.factors:
-        yield _OF_SHORT_FACTORS
     if found.not_finite:
         yield _NOT_FINITE.format(names=", ".join(found.not_finite))
     if count := len({*found.matching.unmatched} - {*found.not_finite}):

@@ -438,6 +438,25 @@ def test_a_padding_split_otherwise_along_an_axis_is_named_from_the_end_alone(sma
     assert (first.ids, first.nodes) == (("pad-split",), tuple(name for name in places if name in at))
 
 
+def test_pads_on_one_side_of_kernels_of_several_sizes_are_one_mistake_from_the_end_alone():
+    large = subject(FAMILIES["V3 Large"], 1)
+    strided = [node.name for node in large.graph.nodes if node.attrs.get("stride") == (2, 2)]
+    tensors, _ = wrong(large, "pad-split", "rows behind", strided)
+    (first, *_) = judged(large, {"head.flatten": tensors["head.flatten"]}).causes["head.flatten"]
+    ((mistake, extent),) = first.parts
+    assert (mistake.bug, mistake.form, extent.nodes) == ("pad-split", "rows behind", tuple(strided))
+
+
+def test_what_explains_one_tensor_is_tried_at_all_places_of_the_others_before_anything_else(small):
+    tensors, places = wrong(small, "pad-value", "wrap columns")
+    kept = ("stem.act", "block3.project.act", "block6.project.act")
+    found = judged(small, {name: tensors[name] for name in kept})
+    (pattern,) = found.patterns
+    before = places[: places.index("block6.depthwise") + 1]
+    assert (pattern.mistake.form, pattern.nodes) == ("wrap columns", before)
+    assert found.search.looked < found.search.ways / 2
+
+
 def test_a_limit_that_most_tensors_show_is_that_of_those_whose_numbers_do_not_reach_it(small):
     """Of these no limit at all fits as well."""
     acts = [node.name for node in small.graph.nodes if node.op == "relu6"]

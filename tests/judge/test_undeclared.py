@@ -58,6 +58,13 @@ def test_what_would_hold_is_told_of_what_nothing_explains():
     assert not would_hold_in(TF32, judged(wrong), REFERENCE, wrong)
 
 
+def test_an_error_far_smaller_than_short_factors_leave_is_not_of_them():
+    right, wrong = Network(GRAPH, PARAMS).trace(X)["head.flatten"], logits(WIDE)["head.flatten"]
+    tensors = {"head.flatten": right + (wrong - right) / np.float32(32)}
+    assert judged(tensors).wrong() == ["head.flatten"]
+    assert not would_hold_in(TF32, judged(tensors), REFERENCE, tensors)
+
+
 def test_nor_is_it_told_of_what_holds():
     right = {"head.flatten": Network(GRAPH, PARAMS).trace(X)["head.flatten"]}
     assert not would_hold_in(TF32, judged(right), REFERENCE, right)

@@ -52,6 +52,17 @@ def test_a_kind_of_two_minds_is_what_the_other_kinds_are():
     assert [found[index] for index, _ in enumerate(LAYERS)] == [unit.norm.name for unit in LAYERS]
 
 
+def test_kinds_that_are_settled_tell_what_another_one_is():
+    kinds = {op: [i for i, unit in enumerate(LAYERS) if unit.conv.op == op] for op in {unit.conv.op for unit in LAYERS}}
+    near = {*kinds["depthwise_conv2d"][1:5], *kinds["pointwise_conv2d"][3:8]}  # of 13 each, and nine of all 27
+
+    def held(index, unit):
+        return TRACE[(unit.conv if index in near else unit.norm).name] * np.float32(1.01)
+
+    found = places(held, lambda unit: unit.conv.op)
+    assert [found[index] for index, _ in enumerate(LAYERS)] == [unit.norm.name for unit in LAYERS]
+
+
 def exported(*, folded):
     """Of an exported V2 whose fourth block pads its depthwise layer too little: tensors and nodes by name; the pack."""
     graph = build("torchvision/mobilenet_v2", width=0.5, size=(80, 112), classes=7)

@@ -20,8 +20,8 @@ def said(features):
         search=Search(1, 1, 1.0, "all"),
     )
     findings = [SimpleNamespace(name=node.name, segment=(node.name,)) for node in GRAPH.nodes]
-    reference = SimpleNamespace(graph=GRAPH)
-    return list(_unexplained(SimpleNamespace(judged=judged, findings=findings, reference=reference)))
+    reference, shown = SimpleNamespace(graph=GRAPH), SimpleNamespace(factors="")
+    return list(_unexplained(SimpleNamespace(judged=judged, findings=findings, reference=reference, shown=shown)))
 
 
 def test_norms_beside_layers_with_other_weights_are_of_the_same_file():
