@@ -34,7 +34,7 @@ _EXTRAS = {
     "unit": "as {node}, divided by its length",
     "scaled": "as {node}, times one number",
     "scaled-softmax": "what a softmax makes of {node}, times one number",
-    "unknown": "nothing tells what it is; no node lacks a tensor of its shape",
+    "unknown": "nothing tells what it is: to have it judged, give its node with --map",
     "unread": "not read: {reason}",
 }
 
