@@ -114,6 +114,7 @@ def _kinds(parts: Parts, name: str) -> Iterator[Scope]:
         yield Scope("strided", strided := conv.attrs["stride"] != (1, 1))
         if strided and node is conv:
             yield Scope("strided layers", conv.op)
+            yield Scope("strided kernel", conv.params["w"][-1])
         yield Scope("kernel", conv.params["w"][-1])
     if node is conv and conv.params:
         yield Scope("convolutions")

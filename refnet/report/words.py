@@ -124,6 +124,8 @@ def where(scope: Scope | None) -> str:
             return f"in all {_PARTS[part]}"
         case ("strided", strided):
             return f"in all layers {'with' if strided else 'without'} a stride"
+        case ("strided kernel", size):
+            return f"in all {size} x {size} layers with a stride"
         case ("strided layers", op):
             return f"in all {_LAYERS.get(op, op)} with a stride"
         case ("kernel", side):

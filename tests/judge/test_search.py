@@ -429,22 +429,32 @@ def test_of_layers_with_other_weights_several_are_looked_at_to_the_end(small, st
     assert {*last} == (set() if told else {*quickest[: searching._SEVERAL]})
 
 
-@pytest.mark.parametrize(("form", "strided"), [("-1 +0", True), ("-1 -1", False), ("+1 +0", False)])
-def test_a_padding_split_otherwise_along_an_axis_is_named_from_the_end_alone(small, form, strided):
+@pytest.mark.parametrize(
+    ("bug", "form", "strided"),
+    [
+        ("pad-split", "-1 +0", True),
+        ("pad-split", "-1 -1", False),
+        ("pad-split", "+1 +0", False),
+        ("pad-value", "wrap", True),
+    ],
+)
+def test_a_padding_that_is_made_otherwise_is_named_from_the_end_alone(small, bug, form, strided):
     """Where another bug does the same at some of the places, it is still one mistake at all of them."""
     at = [n.name for n in small.graph.nodes if not strided or n.attrs.get("stride") == (2, 2)]
-    tensors, places = wrong(small, "pad-split", form, at)
+    tensors, places = wrong(small, bug, form, at)
     (first, *_) = judged(small, {"head.flatten": tensors["head.flatten"]}).causes["head.flatten"]
-    assert (first.ids, first.nodes) == (("pad-split",), tuple(name for name in places if name in at))
+    assert (first.ids, first.nodes) == ((bug,), tuple(name for name in places if name in at))
 
 
-def test_pads_on_one_side_of_kernels_of_several_sizes_are_one_mistake_from_the_end_alone():
+@pytest.mark.parametrize(("form", "sides"), [("rows behind", (3, 5)), ("-1 +0", (5,))])
+def test_pads_of_kernels_of_several_sizes_and_of_one_are_one_mistake_from_the_end_alone(form, sides):
     large = subject(FAMILIES["V3 Large"], 1)
-    strided = [node.name for node in large.graph.nodes if node.attrs.get("stride") == (2, 2)]
-    tensors, _ = wrong(large, "pad-split", "rows behind", strided)
+    strided = (node for node in large.graph.nodes if node.attrs.get("stride") == (2, 2))
+    at = tuple(node.name for node in strided if node.params["w"][-1] in sides)
+    tensors, _ = wrong(large, "pad-split", form, at)
     (first, *_) = judged(large, {"head.flatten": tensors["head.flatten"]}).causes["head.flatten"]
     ((mistake, extent),) = first.parts
-    assert (mistake.bug, mistake.form, extent.nodes) == ("pad-split", "rows behind", tuple(strided))
+    assert (mistake.bug, mistake.form, extent.nodes) == ("pad-split", form, at)
 
 
 def test_what_explains_one_tensor_is_tried_at_all_places_of_the_others_before_anything_else(small):

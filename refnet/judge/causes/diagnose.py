@@ -41,7 +41,9 @@ from refnet.readings.bounds import Precision
 __all__ = ["Diagnosis", "diagnose"]
 
 _POOLS = tuple(bug for bug in LATE if bug.id.startswith("pool-"))  # those of squeezes are written apart from the head's
-_PADS = (BUGS["pad-split"], BUGS["pad-amount"])  # of strided layers, which frameworks pad each in their own way
+# Of strided layers, which frameworks pad each in their own way.
+_PADS = (BUGS["pad-split"], BUGS["pad-amount"], BUGS["pad-value"])
+_STRIDED = ("strided", "strided layers", "strided kernel")
 # Not those that read maps by other indices: of these each place takes a run of all that is before it.
 _QUICK = tuple(bug for bug in LATE if bug.group != "flat_reads")
 # What is written once for all batch norms, gates, squeezes, sums or resizes: at all places a run for each form.
@@ -304,7 +306,7 @@ class Diagnosis:
         once = dict.fromkeys((*_ONCE, *EXACT))
         more = [*ways.everywhere(bug for bug in once if bug not in FREQUENT), *ways.solved(KNOBS[0])]
         yield accepted.everywhere(more)
-        kinds = [*ways.of_kinds((*FREQUENT, *_POOLS)), *ways.of_kinds(_PADS, kinds=("strided", "strided layers"))]
+        kinds = [*ways.of_kinds((*FREQUENT, *_POOLS)), *ways.of_kinds(_PADS, kinds=_STRIDED)]
         kinds += ways.of_kinds(SHARED, kinds=_WRITTEN)
         yield close([*kinds, *_solved(ways), *ways.solved(KNOBS[0], kinds=True)])
         short = [*ways.everywhere(SHORT), *ways.of_kinds(LOOSE, kinds=("convolutions",))]  # a run takes several times
