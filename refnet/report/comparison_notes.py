@@ -33,7 +33,7 @@ _DECLARED = {
 
 # What is seen of a tensor that explains it, by itself or beside what else is seen.
 _PLAIN = ("input-size", "length", "more-channels", "fewer-channels", "not-finite", "size-follows", "widths")
-_EXPLAINS = ("algorithm", "biases", "norms", "own-weights", "permuted", "ratio", "shift", "weights")
+_EXPLAINS = ("algorithm", "biases", "class-offsets", "norms", "own-weights", "permuted", "ratio", "shift", "weights")
 _ENDS: Mapping[str, Callable[[Iterable[float]], float]] = {"least": min, "most": max}
 _MANY = 3  # tensors of which one sentence is said
 _OTHER_WEIGHTS = (

@@ -41,16 +41,20 @@ def network():
     return net, Reference.of(graph, net.params, {SOURCE: x, **net.astype(np.float64).trace(x.astype(np.float64))})
 
 
-def causes(mistake, *dumped):
-    """The causes of the wrong tensor, in words."""
+def judged(mistake, *dumped):
     net, reference = network()
     w, b = mistake(net.params[W], net.params[B])
     made = Network(net.graph, {**net.params, W: w.astype(np.float32), B: b.astype(np.float32)}).trace(
         probe(net.graph, 2)
     )
-    found = judge_tensors(
+    return judge_tensors(
         reference, {name: made[name] for name in dumped}, precision=Precision.of("float32"), partial=True
     )
+
+
+def causes(mistake, *dumped):
+    """The causes of the wrong tensor, in words."""
+    found = judged(mistake, *dumped)
     (wrong,) = found.wrong()
     return [of_port(one) for cause in found.causes[wrong] for one in cause.mistakes]
 
@@ -70,3 +74,18 @@ def test_a_bias_that_some_classes_lack_is_told_from_the_end_alone(end):
 def test_a_bias_in_a_memory_that_has_fewer_is_told_by_probabilities():
     (words,) = causes(lambda w, b: (w, b[np.arange(CLASSES) % 16]), "head.pool", "output")
     assert "16" in words
+
+
+@pytest.mark.parametrize("end", ["output", "head.flatten"])
+def test_other_biases_of_the_classes_are_told_by_offsets_that_all_images_have(end):
+    offsets = np.random.default_rng(3).normal(size=CLASSES)
+    found = judged(lambda w, b: (w, b + offsets), end)
+    ((feature,),) = (found.features[name] for name in found.wrong())
+    assert (feature.kind, feature.facts["node"]) == ("class-offsets", "head.logits")
+    assert feature.facts["most"] - feature.facts["least"] == pytest.approx(np.ptp(offsets), rel=1e-4)
+    assert not found.evidence
+
+
+def test_other_weights_of_the_classes_move_them_otherwise_from_image_to_image():
+    found = judged(lambda w, b: (w * np.random.default_rng(3).normal(1, 0.1, w.shape), b), "head.pool", "head.flatten")
+    assert "class-offsets" not in {each.kind for own in found.features.values() for each in own}

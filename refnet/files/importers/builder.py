@@ -311,13 +311,14 @@ class GraphBuilder:
 
     def mean(self, name: str, x: Map, letters: str, *, keep: bool, op: str = "avg_pool2d") -> Map:
         """The mean over height, width or both; or the largest, `op` being 'max_pool2d'."""
-        if letters == "S" and not keep:
-            letters, x = "HW", x._replace(axes=x.axes.replace("S", "HW"))
+        axes = x.axes
+        if letters == "S":
+            letters, x = "HW", x._replace(axes=axes.replace("S", "HW"))
         if not letters or not set(letters) <= {"H", "W"} or len(x.shape) != 3:
             raise FormatError(f"the mean over {', '.join(letters)}: only that over H and W")
         kernel = (x.shape[1] if "H" in letters else 1, x.shape[2] if "W" in letters else 1)
         made = self.pool(name, op, x, kernel=kernel, stride=(1, 1), pad=_NONE)
-        return made if keep else made._replace(axes="".join(each for each in x.axes if each not in letters))
+        return made._replace(axes=axes if keep else "".join(each for each in x.axes if each not in letters))
 
     def pad(self, name: str, x: Map, pads: Mapping[str, Pair], mode: str, value: float) -> Map:
         """Points around the map, by axis."""

@@ -71,6 +71,8 @@ def constant_or(op: str, rule: Rule | None) -> Rule:
 
 
 def _conv(builder: GraphBuilder, op: Operation, x: Map, w: Const, b: Const | None = None) -> Map:
+    if w.array.ndim == 3:
+        return _conv_along_points(builder, op, x, w, b)
     kernel = _pair(w.array.shape[2:])
     stride, dilation = _pair(op.attrs.get("strides", (1, 1))), _pair(op.attrs.get("dilations", (1, 1)))
     if op.attrs.get("kernel_shape", kernel) != kernel:
@@ -81,6 +83,18 @@ def _conv(builder: GraphBuilder, op: Operation, x: Map, w: Const, b: Const | Non
         stride=stride, pad=onnx_pads(builder, op, x, kernel, stride, dilation), dilation=dilation,
         group=op.attrs.get("group", 1),
     )  # fmt: skip
+
+
+def _conv_along_points(builder: GraphBuilder, op: Operation, x: Map, w: Const, b: Const | None) -> Map:
+    """A convolution of one dimension, (K, C, 1), over the channels of all points in a row: a pointwise one."""
+    moves = op.attrs.get("strides", (1,)), op.attrs.get("dilations", (1,)), op.attrs.get("pads", (0, 0))
+    if w.array.shape[2] != 1 or moves[0] != (1,) or any(moves[2]) or x.axes not in ("NCS", "NCH", "NCW"):
+        raise FormatError(f"of one dimension, with a kernel of {w.array.shape[2]}, over axes {x.axes}")
+    made = builder.convolution(
+        op.outputs[0], x._replace(axes="NCHW"), w.reshaped((*w.array.shape, 1)), b,
+        stride=(1, 1), pad=((0, 0), (0, 0)), dilation=(1, 1), group=op.attrs.get("group", 1),
+    )  # fmt: skip
+    return made._replace(axes=x.axes)
 
 
 def onnx_pads(builder: GraphBuilder, op: Operation, x: Map, kernel: Pair, stride: Pair, dilation: Pair) -> Pad:
@@ -174,7 +188,11 @@ def _softmax(builder: GraphBuilder, op: Operation, x: Map) -> Map:
 
 
 def _global_pool(kind: str) -> Rule:
-    return lambda builder, op, x: builder.mean(op.outputs[0], _channels_first(x), "HW", keep=True, op=kind)
+    def over(builder: GraphBuilder, op: Operation, x: Map) -> Map:
+        x = x if x.axes == "NCS" else _channels_first(x)
+        return builder.mean(op.outputs[0], x, x.axes[2:], keep=True, op=kind)
+
+    return over
 
 
 def _reduced(how: str) -> Rule:

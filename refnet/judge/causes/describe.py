@@ -15,6 +15,7 @@ from refnet.bugs.language.segments import Segment, limit
 from refnet.bugs.memory.stored import is_at_limits
 from refnet.judge.causes.fast_algorithms import fast_algorithms
 from refnet.judge.causes.feature import Feature
+from refnet.judge.causes.in_classes import class_offsets
 from refnet.judge.causes.linear_layers import before_sum
 from refnet.judge.causes.lookup_table import looked_up
 from refnet.judge.causes.own_weights import own_weights
@@ -59,6 +60,8 @@ def describe(
         return (Feature("saturated", {}),)
     if is_at_limits(segment.graph.nodes[-1].op, segment.candidate):
         return (Feature("limits", {}),)
+    if offsets := class_offsets(segment):
+        return (offsets,)
     if names := fast_algorithms(segment, precision) if algorithms is None else tuple(algorithms):
         return (Feature("algorithm", {"names": names}),)
     target = np.empty_like(made.y)

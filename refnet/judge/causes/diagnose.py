@@ -27,7 +27,7 @@ from refnet.judge.causes.budget import OverBudgetError, SearchBudget
 from refnet.judge.causes.cause import Cause, rank, says_the_same
 from refnet.judge.causes.describe import describe
 from refnet.judge.causes.feature import Feature
-from refnet.judge.causes.in_classes import in_classes
+from refnet.judge.causes.in_classes import class_offsets, in_classes
 from refnet.judge.causes.in_part import in_part
 from refnet.judge.causes.likely import FREQUENT, RARER
 from refnet.judge.causes.pictured import cuts_of_pictures, kernels_of_pictures, usual_pictures
@@ -328,6 +328,11 @@ class Diagnosis:
     def _long(self, accepted: Acceptance, told: Callable[[], Iterable[Mistake]]) -> Iterator[Iterable[Cause]]:
         """Many nodes: what is likely; then the rest, beside what explains other tensors, and the likeliest pairs."""
         ways, close = accepted.ways, accepted.close
+        if class_offsets(self.segment):  # which nothing makes but what gives the classes
+            yield close([*ways.ends()])
+            yield close([*ways.singles((*_AT_END, *LATE), at=self._last)])
+            yield close([*in_classes(ways)])
+            return
         first, kinds = yield from self._likely(accepted, told)
         yield close([*ways.singles(LATE, at=self._last)])
         yield from map(close, begun_soon(ways, first))

@@ -14,11 +14,11 @@ class Feature(NamedTuple):
     Attributes
     ----------
     kind : where an error is: 'cut-off', 'images', 'channels', 'channel-step', 'channel-run', 'row-run', 'column-run',
-        'lines', 'border'; of what form: 'ratio', 'offset', 'shift', 'permuted', 'affine'; where it is from: 'table',
-        'weights', 'own-weights' (by a mistake of files), 'biases', 'norms' (the layer's own weights, and other numbers
-        of batch norm), 'algorithm', 'inner-store', 'saturated', 'limits'; of a tensor of another size: 'input-size',
-        'size-follows', 'length', 'more-channels', 'fewer-channels', 'widths', 'width-follows'; of one that is not
-        finite: 'not-finite'
+        'lines', 'border'; of what form: 'ratio', 'offset', 'class-offsets', 'shift', 'permuted', 'affine'; where it is
+        from: 'table', 'weights', 'own-weights' (by a mistake of files), 'biases', 'norms' (the layer's own weights, and
+        other numbers of batch norm), 'algorithm', 'inner-store', 'saturated', 'limits'; of a tensor of another size:
+        'input-size', 'size-follows', 'length', 'more-channels', 'fewer-channels', 'widths', 'width-follows'; of one
+        that is not finite: 'not-finite'
     facts : its figures
     """
 

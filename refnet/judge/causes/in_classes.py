@@ -21,12 +21,16 @@ from refnet.bugs.language.regions import lines_off
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers.ends import gives_classes
 from refnet.bugs.memory.stored import masks_off
+from refnet.judge.causes.feature import Feature
 from refnet.judge.causes.parts_off import part_off
 from refnet.judge.causes.ways import EXACT, Way, Ways
+from refnet.judge.measures.yardstick import NEAR
+from refnet.judge.verdicts import root_mean_square
 
-__all__ = ["in_classes"]
+__all__ = ["class_offsets", "in_classes"]
 
 Array = npt.NDArray[Any]
+_IMAGES = 2  # of one any error looks so
 _Some = tuple[str, dict[str, Any], npt.NDArray[np.intp]]  # which classes: the kind of part, what is said of it, and all
 
 
@@ -54,6 +58,26 @@ def in_classes(ways: Ways) -> Iterator[Way]:
                 part = {} if is_all else {PART: (kind, tuple(facts.items()))}  # an order may leave some where they are
                 mistake = replace(change, facts={**change.facts, **part}).of(bug.id)
                 yield from ways.made(mistake, None, segment.changed(replace(change, params=params)))
+
+
+def class_offsets(segment: Segment) -> Feature | None:
+    """One number for each class by which it is off in all images: another bias of the layer that gives the classes.
+
+    What errs before that layer moves a class in one image otherwise than in another.
+    """
+    ends = segment.candidate, segment.result
+    if not gives_classes(segment) or ends[0] is None or ends[0].shape != ends[1].shape:
+        return None
+    y, z = (lens(segment)(np.asarray(each, np.float64)).reshape(segment.batch, -1) for each in ends)
+    error = y - z
+    if len(z) < _IMAGES or not np.isfinite(error).all():
+        return None
+    offsets = error.mean(axis=0)
+    left, varied = (root_mean_square(each - each.mean(axis=0)) for each in (error, z))
+    if not left < NEAR * min(root_mean_square(error), varied):
+        return None
+    least, most = float(offsets.min()), float(offsets.max())
+    return Feature("class-offsets", {"node": segment.parts.classifier, "least": least, "most": most})
 
 
 def _classes(off: npt.NDArray[np.bool_]) -> _Some | None:

@@ -18,6 +18,7 @@ from refnet.bugs.language.segments import Segment
 from refnet.judge.causes.budget import OverBudgetError, SearchBudget
 from refnet.judge.causes.cause import Cause, rank
 from refnet.judge.causes.diagnose import Diagnosis
+from refnet.judge.causes.in_classes import class_offsets
 from refnet.judge.causes.refit import has_points
 from refnet.judge.causes.stores import is_stored
 from refnet.judge.causes.varying import kind_of
@@ -168,9 +169,10 @@ def _kind(cause: Cause) -> tuple[tuple[str, str], ...]:
 def evidence(one: Diagnosis, causes: Sequence[Cause]) -> Evidence | None:
     """How sure the causes of a segment are, and what to dump.
 
-    None of a short one, whose bound says it; nor of what is stored in a short format, which leaves what it leaves.
+    None of a short one, whose bound says it; nor of what is stored in a short format, which leaves what it leaves; nor
+    of what other biases of the classes explain.
     """
-    if not one.long or one.ways is None or is_stored(causes):
+    if not one.long or one.ways is None or is_stored(causes) or (not causes and class_offsets(one.segment)):
         return None
     fit = {mistake.what for cause in causes for mistake in cause.mistakes}
     looked, before = one.ways.looked, one.ways.before or 1.0

@@ -26,6 +26,8 @@ _SAID = {
     "biases": "other biases explain it, with the layer's own weights",
     "norms": "other numbers of batch norm explain it, with the layer's own weights: each channel is scaled, by "
     "{least:.4g} to {most:.4g}, and moved",
+    "class-offsets": "each class is off by one number in all images, by {least:+.4g} to {most:+.4g}: {node} with its "
+    "own weights and other biases, those of another file or of another state of training, explains it",
     "input-size": "its size, and all behind it, are those of an input of {found[0]} x {found[1]}; the pack is of "
     "{known[0]} x {known[1]}",
     "permuted": "it holds the reference's values in another order",

@@ -43,6 +43,30 @@ def test_a_softmax_is_of_the_flat_logits():
     assert np.abs(run(imported).sum(axis=1) - 1).max() < 1e-15
 
 
+ROW = {
+    "mean": op("ReduceMean", "r", "p", axes=(-1,), keepdims=1),
+    "pool": op("GlobalAveragePool", "r", "p"),
+}
+
+
+@pytest.mark.parametrize("pool", ROW)
+def test_a_convolution_of_one_dimension_over_a_row_of_points_is_pointwise(pool):
+    conv = op("Conv", "p v b", "z", kernel_shape=(1,), strides=(1,), dilations=(1,), pads=(0, 0))
+    whole = [op("Reshape", "x row", "r"), ROW[pool], conv]
+    arrays = {"row": np.array([0, 0, -1]), "v": W[:, :, None], "b": VECTOR}
+    vector = import_graph(onnx(*whole, op("Flatten", "z"), **arrays))
+    assert ops(vector) == ["avg_pool2d", "pointwise_conv2d", "flatten"]
+    assert np.abs(run(vector) - x64().mean((2, 3)) @ W.T.astype(float) - VECTOR.astype(float)).max() < 1e-13
+    gate = [*whole[:2], op("Conv", "p u", "z"), op("Sigmoid", "z", "g"), op("Unsqueeze", "g axis", "q")]
+    gated = import_graph(onnx(*gate, op("Mul", "x q"), axis=np.array([3]), u=W[:, :, None], **arrays))
+    assert ops(gated) == ["avg_pool2d", "pointwise_conv2d", "sigmoid", "scale"]
+
+
+def test_a_kernel_of_one_dimension_along_a_row_is_refused():
+    row = op("Reshape", "x row", "r")
+    refused(onnx(row, op("Conv", "r v"), row=np.array([0, 0, -1]), v=np.ones((4, 4, 3), np.float32)), "one dimension")
+
+
 WHOLE = RNG.standard_normal((3, 120)).astype(np.float32)
 
 
