@@ -21,6 +21,8 @@ from refnet.readings.precision import FLOATS
 __all__ = [
     "MOMENTS",
     "ORDERS",
+    "SPLITS",
+    "Split",
     "at_random",
     "by_sign",
     "factor_rules",
@@ -28,8 +30,11 @@ __all__ = [
     "rounded",
     "rules",
     "short_rules",
+    "taps_of",
     "truncated",
     "whole_steps",
+    "windows_of",
+    "with_bias",
 ]
 
 Array = npt.NDArray[Any]
@@ -81,10 +86,10 @@ def _conv2d(
     pad: Pad,
     dilation: Pair = (1, 1),
 ) -> Array:
-    windows = _windows(x, w.shape[2:], stride, pad, dilation)  # (N, P, Q, R*S, C)
+    windows = windows_of(x, w.shape[2:], stride, pad, dilation)  # (N, P, Q, R*S, C)
     rows = windows.reshape(*windows.shape[:3], -1)
     filters = w.transpose(2, 3, 1, 0).reshape(-1, len(w))
-    return _biased(_added(lambda part: rows[..., part] @ filters[part], order(len(filters))), b)
+    return with_bias(_added(lambda part: rows[..., part] @ filters[part], order(len(filters))), b)
 
 
 def _depthwise_conv2d(
@@ -97,7 +102,7 @@ def _depthwise_conv2d(
     pad: Pad,
     dilation: Pair = (1, 1),
 ) -> Array:
-    taps = _taps(x, w.shape[1:], stride, pad, dilation)  # R*S of (N, P, Q, C)
+    taps = taps_of(x, w.shape[1:], stride, pad, dilation)  # R*S of (N, P, Q, C)
     filters = w.reshape(len(w), -1).T  # (R*S, C)
     product = np.empty(taps[0].shape, x.dtype)
 
@@ -108,7 +113,7 @@ def _depthwise_conv2d(
             total += np.multiply(tap, each, out=product)
         return total
 
-    return _biased(_added(term, order(len(filters))), b)
+    return with_bias(_added(term, order(len(filters))), b)
 
 
 def _pointwise_conv2d(order: Callable[[int], Split], x: Array, w: Array, b: Array | None) -> Array:
@@ -116,7 +121,7 @@ def _pointwise_conv2d(order: Callable[[int], Split], x: Array, w: Array, b: Arra
     rows, split = x.transpose(0, 2, 3, 1).reshape(-1, C), order(C)
     terms = _single(split)
     y = _added(lambda part: rows[:, part] @ w[:, part].T, split) if terms is None else _one_by_one(rows, w, terms)
-    return _biased(y.reshape(N, H, W, len(w)), b)
+    return with_bias(y.reshape(N, H, W, len(w)), b)
 
 
 def _single(split: Split) -> list[int] | None:
@@ -144,7 +149,7 @@ def _one_by_one(rows: Array, w: Array, terms: list[int]) -> Array:
 def _avg_pool2d(order: Callable[[int], Split], x: Array, *, kernel: Pair, stride: Pair, pad: Pad) -> Array:
     if np.any(pad):  # counts differ from window to window
         return fast.avg_pool2d(x, kernel=kernel, stride=stride, pad=pad)
-    windows = _windows(x, kernel, stride, pad, (1, 1))
+    windows = windows_of(x, kernel, stride, pad, (1, 1))
     count = kernel[0] * kernel[1]
     split = order(count)
     terms = _single(split)
@@ -155,7 +160,7 @@ def _avg_pool2d(order: Callable[[int], Split], x: Array, *, kernel: Pair, stride
     return (total / x.dtype.type(count)).transpose(0, 3, 1, 2)
 
 
-def _windows(x: Array, kernel: tuple[int, ...], stride: Pair, pad: Pad, dilation: Pair) -> Array:
+def windows_of(x: Array, kernel: tuple[int, ...], stride: Pair, pad: Pad, dilation: Pair) -> Array:
     """(N, P, Q, R*S, C): the terms that each output is summed from."""
     padded = np.pad(x, ((0, 0), (0, 0), *pad))
     reach = tuple((side - 1) * step + 1 for side, step in zip(kernel, dilation, strict=True))
@@ -165,7 +170,7 @@ def _windows(x: Array, kernel: tuple[int, ...], stride: Pair, pad: Pad, dilation
     return view.transpose(0, 2, 3, 4, 5, 1).reshape(N, P, Q, R * S, C)
 
 
-def _taps(x: Array, kernel: tuple[int, ...], stride: Pair, pad: Pad, dilation: Pair) -> list[Array]:
+def taps_of(x: Array, kernel: tuple[int, ...], stride: Pair, pad: Pad, dilation: Pair) -> list[Array]:
     """For each point of a kernel, what it meets at each output: R*S views of (N, P, Q, C)."""
     (top, bottom), (left, right) = pad
     N, C, H, W = x.shape
@@ -180,7 +185,8 @@ def _taps(x: Array, kernel: tuple[int, ...], stride: Pair, pad: Pad, dilation: P
     ]
 
 
-def _biased(y: Array, b: Array | None) -> Array:
+def with_bias(y: Array, b: Array | None) -> Array:
+    """Sums (N, P, Q, K) with the bias of each channel, as (N, K, P, Q)."""
     return (y if b is None else y + b).transpose(0, 3, 1, 2)
 
 
@@ -292,15 +298,10 @@ def factor_rules(base: Any, store: str, ops: Collection[str]) -> Any:
     return _changed(base, rounding, ops)
 
 
-ORDERS: Mapping[str, Any] = MappingProxyType(
-    {
-        "fast": fast,
-        "sequential": rules(_sequential),
-        "backwards": rules(_backwards),
-        "pairwise": rules(_pairwise),
-        "lanes": rules(_lanes),
-    }
+SPLITS: Mapping[str, Callable[[int], Split]] = MappingProxyType(
+    {"sequential": _sequential, "backwards": _backwards, "pairwise": _pairwise, "lanes": _lanes}
 )
+ORDERS: Mapping[str, Any] = MappingProxyType({"fast": fast, **{name: rules(split) for name, split in SPLITS.items()}})
 
 
 def _moments(rows: bool, centred: bool, x: Array) -> tuple[Array, Array]:

@@ -13,8 +13,9 @@ from refnet.judge.undeclared import TF32, would_hold_in
 from refnet.ops import CONVOLUTIONS
 from refnet.readings import fast
 from refnet.readings.bounds import Precision
-from refnet.readings.orders import ORDERS, by_sign, factor_rules
+from refnet.readings.orders import ORDERS, by_sign, factor_rules, rounded
 from refnet.readings.precision import FLOATS
+from refnet.readings.short_sums import SHORT_SUMS
 
 GRAPH = build("torchvision/mobilenet_v3_small", width=0.35, size=(48, 40), classes=20)
 PARAMS, X = random_params(GRAPH), probe(GRAPH, 2)
@@ -70,18 +71,30 @@ def test_nor_is_it_told_of_what_holds():
     assert not would_hold_in(TF32, judged(right), REFERENCE, right)
 
 
-def test_sums_in_float16_that_drift_by_sign_hold_where_such_sums_are_declared(monkeypatch):
-    graph = build("torchvision/mobilenet_v3_small", width=0.5, size=(65, 83), classes=20)
+def of_short_sums(store, base, width, size, dumped):
+    """Which tensors are wrong, of those that a port dumps whose sums are in a format, as it declares."""
+    graph = build("torchvision/mobilenet_v3_small", width=width, size=size, classes=20)
     params, x = random_params(graph), random_input(graph, batch=2)
-    golden = {SOURCE: x, **{node.name: y for node, y in walk(graph, fast, params, {SOURCE: x})}}
-    half = {name: y.astype(np.float16) for name, y in params.items()}
-    end = interpret(graph, by_sign(ORDERS["backwards"]), half, {SOURCE: x.astype(np.float16)})
+    golden = {SOURCE: x, **{node.name: y for node, y in walk(graph, fast, params, {SOURCE: x}, keep=True)}}
+    dtype = SHORT_SUMS[store].dtype
+    short = {name: rounded(y, store).astype(dtype) for name, y in params.items()}
+    made = walk(graph, by_sign(base), short, {SOURCE: rounded(x, store).astype(dtype)}, keep=True)
+    tensors = {node.name: y for node, y in made if node.name in dumped}
+    declared = Precision.of(store, accumulate=store)
+    reference = Reference.of(graph, params, golden)
+    return judge_tensors(reference, tensors, precision=declared, partial=True, explain=False).wrong()
 
-    def wrong():
-        declared = Precision.of("float16", accumulate="float16")
-        reference = Reference.of(graph, params, golden)
-        return judge_tensors(reference, {"head.flatten": end}, precision=declared, partial=True, explain=False).wrong()
 
-    assert not wrong()
-    monkeypatch.setattr(yardstick, "_HALF_ORDERS", yardstick._HALF_ORDERS[:-1])
-    assert wrong()
+def test_sums_in_float16_that_drift_by_sign_hold_where_such_sums_are_declared(monkeypatch):
+    port = "float16", ORDERS["backwards"], 0.5, (65, 83), ["head.flatten"]
+    assert not of_short_sums(*port)
+    plain = SHORT_SUMS["float16"]._replace(orders=SHORT_SUMS["float16"].orders[:-1])
+    monkeypatch.setattr(yardstick, "SHORT_SUMS", {"float16": plain})
+    assert of_short_sums(*port)
+
+
+def test_sums_in_bfloat16_behind_many_nodes_hold_where_such_sums_are_declared(monkeypatch):
+    port = "bfloat16", SHORT_SUMS["bfloat16"].orders[2], 0.35, (33, 41), ["block3.add", "block6.add", "head.flatten"]
+    assert not of_short_sums(*port)
+    monkeypatch.setattr(yardstick, "_SHORT_MOST", 0)  # no runs, so that nothing vouches for it
+    assert of_short_sums(*port)

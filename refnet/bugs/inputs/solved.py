@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.inputs.pixels import fed
+from refnet.bugs.inputs.pixels import fed, pixels_of
 from refnet.bugs.inputs.preprocessing import GREY, RULES
 from refnet.bugs.inputs.raster import ARRANGED, arranging
 from refnet.bugs.language.changes import Change
@@ -35,6 +35,7 @@ _SURE = 8.0  # standard errors of a number: it lies beyond them by chance never
 # Relative, of a constant: 3 u (2 x + 4 t), as in `pixels.room`, is less than 16 u x of an input that is no smaller than
 # t, its mean over its standard deviation.
 _FINEST = 16 * FLOATS["float32"].u
+_OF_MIXING = 12  # roundings, in which a sum of three products is made, and once more of such sums
 _SHORT = 8  # characters of a factor and an offset that somebody may have meant
 # Relative: a fit that knows its numbers no better says nothing. Tuned, on the table in tests/bugs/test_tables.py:
 # the least of 1, 2 or 5 times a power of ten that keeps 19 of 20 ports in integers of 8 bits.
@@ -93,8 +94,17 @@ def input_solved(segment: Segment) -> Iterator[Change]:
         return
     for form, facts, made in said(solved, own):
         if solved.allows(made):
-            yield from fed(segment, form, made.of(x), **facts)
+            yield from fed(
+                segment, form, made.of(x), _room_of_mixing(segment, made) if form == "mixed" else 0.0, **facts
+            )
             return
+
+
+def _room_of_mixing(segment: Segment, made: ColourMap) -> float:
+    """How far, in pixels, a port's own mixing of colours may round: there may be another space of colours between."""
+    own = segment.whole.recipe.preprocessing
+    largest = 0.0 if own is None else float(np.abs(pixels_of(segment, own)).max(initial=0.0))
+    return _OF_MIXING * FLOATS["float32"].u * float(np.abs(made.matrix).sum(axis=1).max()) * largest
 
 
 def _examples(segment: Segment) -> Iterator[Change]:

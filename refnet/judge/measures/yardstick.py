@@ -26,8 +26,9 @@ from refnet.networks.rewrite import fold_batch_norm
 from refnet.ops import CONVOLUTIONS
 from refnet.readings import fast
 from refnet.readings.bounds import Bound, Precision
-from refnet.readings.orders import MOMENTS, ORDERS, by_sign, factor_rules, rounded, short_rules
+from refnet.readings.orders import MOMENTS, ORDERS, factor_rules, rounded, short_rules
 from refnet.readings.precision import FLOATS, Printed
+from refnet.readings.short_sums import SHORT_SUMS
 
 __all__ = [
     "NEAR",
@@ -46,10 +47,8 @@ Array = npt.NDArray[Any]
 
 _FLOAT32 = Precision.of("float32")
 _SHORT_FACTORS = Precision.of("tf32")
-_HALF_SUMS = Precision.of("float16", accumulate="float16")
-# The orders of sums that are kept in float16, the likeliest first.
-_HALF_ORDERS = (ORDERS["sequential"], ORDERS["lanes"], ORDERS["backwards"], by_sign(ORDERS["sequential"]))
-_HALF_MOST = 1e8  # products in them; only how long a verdict takes depends on it
+_SHORT_SUMS = {Precision.of(name, accumulate=name): name for name in SHORT_SUMS}
+_SHORT_MOST = 1e8  # products in them; only how long a verdict takes depends on it
 # Until when a segment is judged by its bound. Tuned: a bound is a proof, a spread a measurement, so the bound is kept
 # for as long as it finds 97 of 100 of the mistakes that the spread finds. On the table in tests/judge/test_yardstick.py
 # each figure is the largest power of two, or of ten, for which that is so.
@@ -278,8 +277,8 @@ def _is_far(segment: Segment, precision: Precision, residual: float) -> bool:
 
 def _runs(segment: Segment, precision: Precision) -> Iterator[Callable[[], Array]]:
     """Honest runs in the declared precision, the quickest first; none where refnet cannot compute in it."""
-    if precision == _HALF_SUMS:
-        yield from _in_half(segment)
+    if precision in _SHORT_SUMS:
+        yield from _in_short_sums(segment, _SHORT_SUMS[precision])
         return
     if precision == _SHORT_FACTORS:
         yield from _of_short_factors(segment)
@@ -314,14 +313,16 @@ def _of_short_factors(segment: Segment) -> Iterator[Callable[[], Array]]:
         yield partial(_widely, one, np.float32, factor_rules(ORDERS[order], "tf32", ops))
 
 
-def _in_half(segment: Segment) -> Iterator[Callable[[], Array]]:
-    """Runs whose sums are kept in float16 throughout, which NumPy takes its time for; none of what would take long."""
+def _in_short_sums(segment: Segment, store: str) -> Iterator[Callable[[], Array]]:
+    """Runs whose sums are kept in a short format throughout, which takes its time; none of what would take long."""
     layers = (node for node in segment.graph.nodes if "w" in node.params)
     products = (segment.param(node, "w").size * math.prod(segment.sizes[node.name][1:]) for node in layers)
-    if segment.batch * sum(products) > _HALF_MOST:
+    if segment.batch * sum(products) > _SHORT_MOST:
         return
-    for order, one in itertools.product(_HALF_ORDERS, _folded_and_not(segment)):
-        yield partial(_widely, one, np.float16, order)
+    orders, dtype = SHORT_SUMS[store]
+    ways = [replace(each, params=dict(_in_store(each, store))) for each in _folded_and_not(segment)]
+    for order, one in itertools.product(orders, ways):
+        yield partial(_widely, one, dtype, order)
 
 
 def _in_store(segment: Segment, store: str) -> Iterator[tuple[str, Array]]:
