@@ -45,7 +45,14 @@ FLOORS = (
         "files/fetch",
     ),
     ("networks/plan",),
-    ("networks/build", "networks/random", "networks/rewrite", "readings/cost", "readings/bounds", "readings/short_sums"),
+    (
+        "networks/build",
+        "networks/random",
+        "networks/rewrite",
+        "readings/cost",
+        "readings/bounds",
+        "readings/short_sums",
+    ),
     (
         "files/schemes",
         "files/importers",

@@ -163,6 +163,20 @@ def test_behind_a_stride_that_is_moved_to_a_later_block_only_the_sum_that_it_tak
     assert said(found) == {("stride-moved", early.name, "next", late.name)}
 
 
+def test_a_stride_that_is_moved_may_come_with_the_pads_that_the_networks_strided_layers_have(tmp_path):
+    """Keras' V1 pads behind alone before each stride, on odd maps too."""
+    graph = build("keras/MobileNet", width=0.25, size=(75, 94), classes=7)
+    net, x, pack = Network(graph, random_params(graph)), probe(graph, 1), tmp_path / "golden"
+    write_pack(net, x, pack)
+    early, late = graph["block6.depthwise"], graph["block7.depthwise"]
+    assert (early.attrs["pad"], net.trace(x)["block5.project.act"].shape[2:]) == (((0, 1), (0, 1)), (9, 11))
+    exchanged = {early.name: (replace(early, attrs=late.attrs),), late.name: (replace(late, attrs=early.attrs),)}
+    port = Network(graph.rewritten(exchanged), net.params).trace(x)
+    found = compare(pack, {unit.output: port[unit.output] for unit in graph.units()})
+    assert found.wrong() == ["block6.depthwise.act", "block7.depthwise.act"]
+    assert said(found) == {("stride-moved", early.name, "next", late.name)}
+
+
 def test_a_stride_that_is_added_may_come_with_the_pads_of_tensorflow():
     """One point behind on even maps, where the network pads evenly."""
     graph = build("paper/mobilenet_v1", width=0.25, size=64, classes=10)

@@ -41,23 +41,32 @@ def stride_changed(segment: Segment) -> Iterator[Change]:
             if other != own:
                 facts = {"found": other, "known": own, "padded": ()}
                 yield from _reshaped(segment, node, f"{own}>{other}", facts, stride=other)
-                form, pad = _usual(segment, node, other)
-                if form and pad != node.attrs["pad"] and node.attrs["dilation"] == (1, 1):
-                    around = {**facts, "padded": pad}
-                    yield from _reshaped(segment, node, f"{own}>{other} {form}", around, stride=other, pad=pad)
+                usual = _usual(segment, node, other) if node.attrs["dilation"] == (1, 1) else {}
+                for pad, form in usual.items():
+                    if pad != node.attrs["pad"]:
+                        around = {**facts, "padded": pad}
+                        yield from _reshaped(segment, node, f"{own}>{other} {form}", around, stride=other, pad=pad)
     if len(segment.graph) <= _UNIT:
         for node in segment.nodes("pointwise_conv2d"):
             if node.name in segment.sizes:  # and is not what another bug has put there
                 yield from _subsampled(segment, node)
 
 
-def _usual(segment: Segment, node: Node, stride: tuple[int, int]) -> tuple[str, Any]:
-    """How a convolution with a stride is padded in the same network: evenly without one, by TensorFlow's rule with."""
+def _usual(segment: Segment, node: Node, stride: tuple[int, int]) -> dict[Any, str]:
+    """How a convolution with a stride may be padded in the same network, by form.
+
+    Evenly without one; with one by TensorFlow's rule, or as another layer with that stride and such a kernel is.
+    """
+    sides = node.params["w"][-2:]
     if stride == (1, 1):
-        return "even", tuple((side // 2, side // 2) for side in node.params["w"][-2:])
-    if stride == (2, 2):
-        return "same", padded(segment, replace(node, attrs={**node.attrs, "stride": stride}), "same")
-    return "", ()
+        return {tuple((side // 2, side // 2) for side in sides): "even"}
+    if stride != (2, 2):
+        return {}
+    pads = {padded(segment, replace(node, attrs={**node.attrs, "stride": stride}), "same"): "same"}
+    for other in segment.whole.nodes:
+        if other.op == node.op and other.attrs["stride"] == stride and other.params["w"][-2:] == sides:
+            pads.setdefault(other.attrs["pad"], "alike")
+    return pads
 
 
 def _subsampled(segment: Segment, node: Node) -> Iterator[Change]:
