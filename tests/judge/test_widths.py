@@ -87,6 +87,16 @@ def test_squeezes_may_have_a_rule_of_their_own(pack):
     assert any("multiplier 0.35 cut off" in each for each in notes(pack, tensors))
 
 
+def test_squeezes_alone_of_another_number_have_no_rule_for_the_network(pack):
+    tensors = port()
+    for name in tensors:
+        if name.endswith("se.reduce.act"):
+            tensors[name] = np.repeat(tensors[name], 2, axis=1) + 1
+    found = compare(pack, tensors)
+    assert len({name for name in found.wrong() if name.endswith("se.reduce.act")}) > 3
+    assert not any(each.kind == "widths" for own in found.judged.features.values() for each in own)
+
+
 def test_numbers_that_no_rule_gives_are_told_as_such_and_what_they_spoil_is_not_searched_for_mistakes(pack):
     tensors = port(divisor=0)
     last = next(name for name in reversed(tensors) if tensors[name].ndim == 4)

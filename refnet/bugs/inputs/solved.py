@@ -35,7 +35,7 @@ _SURE = 8.0  # standard errors of a number: it lies beyond them by chance never
 # Relative, of a constant: 3 u (2 x + 4 t), as in `pixels.room`, is less than 16 u x of an input that is no smaller than
 # t, its mean over its standard deviation.
 _FINEST = 16 * FLOATS["float32"].u
-_OF_MIXING = 12  # roundings, in which a sum of three products is made, and once more of such sums
+_OF_MIXING = 12  # roundings: of three products and their two sums, with the constant, there and back
 _SHORT = 8  # characters of a factor and an offset that somebody may have meant
 # Relative: a fit that knows its numbers no better says nothing. Tuned, on the table in tests/bugs/test_tables.py:
 # the least of 1, 2 or 5 times a power of ten that keeps 19 of 20 ports in integers of 8 bits.
@@ -94,9 +94,8 @@ def input_solved(segment: Segment) -> Iterator[Change]:
         return
     for form, facts, made in said(solved, own):
         if solved.allows(made):
-            yield from fed(
-                segment, form, made.of(x), _room_of_mixing(segment, made) if form == "mixed" else 0.0, **facts
-            )
+            away = _room_of_mixing(segment, made) if form == "mixed" else 0.0
+            yield from fed(segment, form, made.of(x), away, **facts)
             return
 
 

@@ -87,8 +87,8 @@ def _conv(builder: GraphBuilder, op: Operation, x: Map, w: Const, b: Const | Non
 
 def _conv_along_points(builder: GraphBuilder, op: Operation, x: Map, w: Const, b: Const | None) -> Map:
     """A convolution of one dimension, (K, C, 1), over the channels of all points in a row: a pointwise one."""
-    moves = op.attrs.get("strides", (1,)), op.attrs.get("dilations", (1,)), op.attrs.get("pads", (0, 0))
-    if w.array.shape[2] != 1 or moves[0] != (1,) or any(moves[2]) or x.axes not in ("NCS", "NCH", "NCW"):
+    strides, pads = op.attrs.get("strides", (1,)), op.attrs.get("pads", (0, 0))
+    if w.array.shape[2] != 1 or strides != (1,) or any(pads) or x.axes not in ("NCS", "NCH", "NCW"):
         raise FormatError(f"of one dimension, with a kernel of {w.array.shape[2]}, over axes {x.axes}")
     made = builder.convolution(
         op.outputs[0], x._replace(axes="NCHW"), w.reshaped((*w.array.shape, 1)), b,

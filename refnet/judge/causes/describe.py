@@ -60,13 +60,14 @@ def describe(
         return (Feature("saturated", {}),)
     if is_at_limits(segment.graph.nodes[-1].op, segment.candidate):
         return (Feature("limits", {}),)
-    if offsets := class_offsets(segment):
+    sure = says(len(segment.graph), made, precision)
+    if not sure and (offsets := class_offsets(segment)):
         return (offsets,)
     if names := fast_algorithms(segment, precision) if algorithms is None else tuple(algorithms):
         return (Feature("algorithm", {"names": names}),)
     target = np.empty_like(made.y)
     target[...] = segment.candidate  # which lies in memory as the exact result does
-    sure, beyond = says(len(segment.graph), made, precision), np.abs(target - made.y) > made.expected
+    beyond = np.abs(target - made.y) > made.expected
     part = share_off(beyond) if sure else None  # within a bound that says nothing no image and no channel is right
     found = [_cut_off(beyond, target, made.y), part, (_lines(beyond, target) or _border(beyond)) if sure else None]
     found += _forms(segment, precision, made, target, whole=part is None)

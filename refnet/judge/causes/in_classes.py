@@ -74,9 +74,9 @@ def class_offsets(segment: Segment) -> Feature | None:
         return None
     offsets = error.mean(axis=0)
     left, varied = (root_mean_square(each - each.mean(axis=0)) for each in (error, z))
-    if not left < NEAR * min(root_mean_square(error), varied):
-        return None
     least, most = float(offsets.min()), float(offsets.max())
+    if not left < NEAR * min(root_mean_square(error), varied) or most - least < NEAR * root_mean_square(offsets):
+        return None  # one number in all classes is no bias of theirs
     return Feature("class-offsets", {"node": segment.parts.classifier, "least": least, "most": most})
 
 

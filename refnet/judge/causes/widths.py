@@ -70,7 +70,9 @@ def of_widths(
         off = {segment.end for segment, precision in own if not other_channels(segment, precision)}
         return OtherWidths(features=dict(_spoilt(failing, off)) if len(off) >= _SEVERAL else {})
     width, (divisor, rule), counts = made
-    names = [segment.end for segment in other if counts[segment.end] == found[segment.end]]
+    names = [segment.end for segment in other if counts.get(segment.end) == found[segment.end]]
+    if not names:  # the squeezes alone have another rule
+        return OtherWidths()
     first = names[0]
     facts = {"found": found[first], "known": known[first], "count": len(names), "width": width}
     features = {first: (Feature("widths", {**facts, "divisor": divisor, "rule": rule}),)}
