@@ -69,7 +69,7 @@ def test_of_mistakes_from_a_block_on_the_likeliest_come_before_two_at_once_and_n
     monkeypatch.setattr(Diagnosis, "_likely", nothing_likely)
     monkeypatch.setattr(diagnosing, "begun_soon", lambda ways, whole: ())
     monkeypatch.setattr(diagnosing, "begun", lambda ways, whole: ([f"start {index}"] for index in range(100)))
-    segment = SimpleNamespace(graph=SimpleNamespace(nodes=()))
+    segment = SimpleNamespace(graph=SimpleNamespace(nodes=()), candidate=None)
     one = Diagnosis(segment, FLOAT32, SearchBudget(), "spread")
     seen = [each for step in one._long(NoneAccepted(), tuple) for each in step]
     assert seen == [
@@ -90,7 +90,7 @@ def test_what_few_ports_have_is_looked_for_in_all_layers_of_an_operation_of_a_lo
             asked.update(bug.id for bug in bugs if "layers" in kinds)
             return ()
 
-    segment = SimpleNamespace(graph=SimpleNamespace(nodes=()))
+    segment = SimpleNamespace(graph=SimpleNamespace(nodes=()), candidate=None)
     for _ in Diagnosis(segment, FLOAT32, SearchBudget(), "spread")._long(Asked(), tuple):
         pass
     assert {"kernel-flip", "kernel-cut", "bn-order"} <= asked
@@ -164,7 +164,7 @@ def test_one_place_is_looked_at_before_what_few_ports_have_at_many(monkeypatch):
     monkeypatch.setattr(Diagnosis, "_likely", nothing_likely)
     for name in ("begun_soon", "begun"):
         monkeypatch.setattr(diagnosing, name, lambda ways, whole: iter(()))
-    segment = SimpleNamespace(graph=SimpleNamespace(nodes=()))
+    segment = SimpleNamespace(graph=SimpleNamespace(nodes=()), candidate=None)
     one = Diagnosis(segment, FLOAT32, SearchBudget(), "spread")
     seen = [each for step in one._long(InOrder(), tuple) for each in step]
     assert [*dict.fromkeys(seen)] == ["one place", "many places, of few ports", "pairs"]

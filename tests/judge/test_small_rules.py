@@ -259,7 +259,7 @@ def way(bug, residual, extent=None):
 @pytest.mark.parametrize(("least", "told"), [(0.004, "relu6-relu"), (0.011, None)])
 def test_what_leaves_a_hundredth_of_the_error_is_told_though_it_is_no_cause(least, told):
     """The likelier of two that leave about as little."""
-    segment = SimpleNamespace(graph=GRAPH, parts=Parts(GRAPH))
+    segment = SimpleNamespace(graph=GRAPH, parts=Parts(GRAPH), candidate=None)
     looked = [way("bn-eps", 0.5), way("relu6-relu", 1.5 * least), way("act-curve", least)]
     one = SimpleNamespace(long=True, segment=segment, ways=SimpleNamespace(looked=looked, before=1.0, counts={}))
     nearest = search.evidence(one, []).nearest

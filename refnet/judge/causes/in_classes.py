@@ -65,9 +65,9 @@ def class_offsets(segment: Segment) -> Feature | None:
 
     What errs before that layer moves a class in one image otherwise than in another.
     """
-    ends = segment.candidate, segment.result
-    if not gives_classes(segment) or ends[0] is None or ends[0].shape != ends[1].shape:
+    if segment.candidate is None or not gives_classes(segment) or segment.candidate.shape != segment.result.shape:
         return None
+    ends = segment.candidate, segment.result
     y, z = (lens(segment)(np.asarray(each, np.float64)).reshape(segment.batch, -1) for each in ends)
     error = y - z
     if len(z) < _IMAGES or not np.isfinite(error).all():
