@@ -22,7 +22,6 @@ __all__ = [
     "MOMENTS",
     "ORDERS",
     "SPLITS",
-    "Split",
     "at_random",
     "by_sign",
     "factor_rules",
@@ -30,11 +29,8 @@ __all__ = [
     "rounded",
     "rules",
     "short_rules",
-    "taps_of",
     "truncated",
     "whole_steps",
-    "windows_of",
-    "with_bias",
 ]
 
 Array = npt.NDArray[Any]
@@ -43,6 +39,7 @@ Pad = tuple[Pair, Pair]
 
 # A split of n terms: a slice is summed at once, a list of splits part by part.
 Split = Any
+Move = Callable[[Array], Array]  # what rounds products and sums
 _LEAF = 8  # terms that the pairwise order still sums at once
 _GLANCE = 4  # times as many numbers as there may be values are looked at first
 
@@ -66,18 +63,27 @@ def _lanes(n: int) -> Split:
     return [slice(i, n, 4) for i in range(min(4, n))]
 
 
-def _added(term: Callable[[slice], Array], split: Split) -> Array:
-    """Sum the parts of a split; `term` sums a slice of the list, into an array of its own."""
+def _added(term: Callable[[slice], Array], split: Split, move: Move | None = None) -> Array:
+    """Sum the parts of a split; `term` sums a slice of the list, into an array of its own.
+
+    Where every number on the way is moved, a slice is summed term by term.
+    """
     if isinstance(split, slice):
-        return term(split)
-    total = _added(term, split[0])
+        if move is None:
+            return term(split)
+        if split.stop == split.start + 1:
+            return move(term(split))
+        split = [slice(i, i + 1) for i in range(split.start, split.stop, split.step or 1)]
+    total = _added(term, split[0], move)
     for part in split[1:]:
-        total += _added(term, part)
+        total += _added(term, part, move)
+        total = total if move is None else move(total)
     return total
 
 
 def _conv2d(
     order: Callable[[int], Split],
+    move: Move | None,
     x: Array,
     w: Array,
     b: Array | None,
@@ -86,14 +92,15 @@ def _conv2d(
     pad: Pad,
     dilation: Pair = (1, 1),
 ) -> Array:
-    windows = windows_of(x, w.shape[2:], stride, pad, dilation)  # (N, P, Q, R*S, C)
+    windows = _windows(x, w.shape[2:], stride, pad, dilation)  # (N, P, Q, R*S, C)
     rows = windows.reshape(*windows.shape[:3], -1)
     filters = w.transpose(2, 3, 1, 0).reshape(-1, len(w))
-    return with_bias(_added(lambda part: rows[..., part] @ filters[part], order(len(filters))), b)
+    return _biased(_added(lambda part: rows[..., part] @ filters[part], order(len(filters)), move), b)
 
 
 def _depthwise_conv2d(
     order: Callable[[int], Split],
+    move: Move | None,
     x: Array,
     w: Array,
     b: Array | None,
@@ -102,7 +109,7 @@ def _depthwise_conv2d(
     pad: Pad,
     dilation: Pair = (1, 1),
 ) -> Array:
-    taps = taps_of(x, w.shape[1:], stride, pad, dilation)  # R*S of (N, P, Q, C)
+    taps = _taps(x, w.shape[1:], stride, pad, dilation)  # R*S of (N, P, Q, C)
     filters = w.reshape(len(w), -1).T  # (R*S, C)
     product = np.empty(taps[0].shape, x.dtype)
 
@@ -113,15 +120,15 @@ def _depthwise_conv2d(
             total += np.multiply(tap, each, out=product)
         return total
 
-    return with_bias(_added(term, order(len(filters))), b)
+    return _biased(_added(term, order(len(filters)), move), b)
 
 
-def _pointwise_conv2d(order: Callable[[int], Split], x: Array, w: Array, b: Array | None) -> Array:
+def _pointwise_conv2d(order: Callable[[int], Split], move: Move | None, x: Array, w: Array, b: Array | None) -> Array:
     N, C, H, W = x.shape
     rows, split = x.transpose(0, 2, 3, 1).reshape(-1, C), order(C)
-    terms = _single(split)
-    y = _added(lambda part: rows[:, part] @ w[:, part].T, split) if terms is None else _one_by_one(rows, w, terms)
-    return with_bias(y.reshape(N, H, W, len(w)), b)
+    terms = _single(split) if move is None else None
+    y = _added(lambda part: rows[:, part] @ w[:, part].T, split, move) if terms is None else _one_by_one(rows, w, terms)
+    return _biased(y.reshape(N, H, W, len(w)), b)
 
 
 def _single(split: Split) -> list[int] | None:
@@ -146,21 +153,23 @@ def _one_by_one(rows: Array, w: Array, terms: list[int]) -> Array:
     return y if inner is w else np.ascontiguousarray(y.T)
 
 
-def _avg_pool2d(order: Callable[[int], Split], x: Array, *, kernel: Pair, stride: Pair, pad: Pad) -> Array:
+def _avg_pool2d(
+    order: Callable[[int], Split], move: Move | None, x: Array, *, kernel: Pair, stride: Pair, pad: Pad
+) -> Array:
     if np.any(pad):  # counts differ from window to window
         return fast.avg_pool2d(x, kernel=kernel, stride=stride, pad=pad)
-    windows = windows_of(x, kernel, stride, pad, (1, 1))
+    windows = _windows(x, kernel, stride, pad, (1, 1))
     count = kernel[0] * kernel[1]
     split = order(count)
-    terms = _single(split)
+    terms = _single(split) if move is None else None
     if terms is None:
-        total = _added(lambda part: windows[..., part, :].sum(axis=-2), split)
+        total = _added(lambda part: windows[..., part, :].sum(axis=-2), split, move)
     else:
         total = np.add.accumulate(windows[..., terms, :], axis=-2)[..., -1, :]
     return (total / x.dtype.type(count)).transpose(0, 3, 1, 2)
 
 
-def windows_of(x: Array, kernel: tuple[int, ...], stride: Pair, pad: Pad, dilation: Pair) -> Array:
+def _windows(x: Array, kernel: tuple[int, ...], stride: Pair, pad: Pad, dilation: Pair) -> Array:
     """(N, P, Q, R*S, C): the terms that each output is summed from."""
     padded = np.pad(x, ((0, 0), (0, 0), *pad))
     reach = tuple((side - 1) * step + 1 for side, step in zip(kernel, dilation, strict=True))
@@ -170,7 +179,7 @@ def windows_of(x: Array, kernel: tuple[int, ...], stride: Pair, pad: Pad, dilati
     return view.transpose(0, 2, 3, 4, 5, 1).reshape(N, P, Q, R * S, C)
 
 
-def taps_of(x: Array, kernel: tuple[int, ...], stride: Pair, pad: Pad, dilation: Pair) -> list[Array]:
+def _taps(x: Array, kernel: tuple[int, ...], stride: Pair, pad: Pad, dilation: Pair) -> list[Array]:
     """For each point of a kernel, what it meets at each output: R*S views of (N, P, Q, C)."""
     (top, bottom), (left, right) = pad
     N, C, H, W = x.shape
@@ -185,20 +194,19 @@ def taps_of(x: Array, kernel: tuple[int, ...], stride: Pair, pad: Pad, dilation:
     ]
 
 
-def with_bias(y: Array, b: Array | None) -> Array:
-    """Sums (N, P, Q, K) with the bias of each channel, as (N, K, P, Q)."""
+def _biased(y: Array, b: Array | None) -> Array:
     return (y if b is None else y + b).transpose(0, 3, 1, 2)
 
 
-def rules(order: Callable[[int], Split]) -> Any:
-    """The rules of `fast` with convolutions and pools summed in an order."""
+def rules(order: Callable[[int], Split], move: Move | None = None) -> Any:
+    """The rules of `fast` with convolutions and pools summed in an order; and each product and sum moved, if asked."""
     own: dict[str, Callable[..., Array]] = {
         "conv2d": _conv2d,
         "depthwise_conv2d": _depthwise_conv2d,
         "pointwise_conv2d": _pointwise_conv2d,
         "avg_pool2d": _avg_pool2d,
     }
-    return SimpleNamespace(**{**vars(fast), **{op: partial(rule, order) for op, rule in own.items()}})
+    return SimpleNamespace(**{**vars(fast), **{op: partial(rule, order, move) for op, rule in own.items()}})
 
 
 _LEFT_OUT = {"bfloat16": 16, "tf32": 13}  # of the bits of a float32, how many
