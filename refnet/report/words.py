@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from refnet.bugs.language.changes import Mistake
@@ -16,10 +16,12 @@ from refnet.judge.verdicts import FAILING, failing_verdicts
 from refnet.report.mistakes.bugs import ALONE, of_port
 
 __all__ = [
+    "MANY",
     "against",
     "causes",
     "evidence_words",
     "figure",
+    "first_of",
     "made_words",
     "origin",
     "search_document",
@@ -28,6 +30,8 @@ __all__ = [
     "unfinished",
     "where",
 ]
+
+MANY = 3  # tensors of which one sentence is said
 
 _LAYERS = {
     "depthwise_conv2d": "depthwise layers",
@@ -45,6 +49,11 @@ _PARTS = {
     "squeeze": "squeeze-and-excite layers",
     "head": "layers of the head",
 }
+
+
+def first_of(names: Sequence[str]) -> str:
+    """Of many names the first, and how many more there are."""
+    return ", ".join(names[:MANY]) + (f" and {len(names) - MANY} more" if len(names) > MANY else "")
 
 
 def figure(value: float | str | None) -> str:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from refnet import build
 from refnet.judge.causes.budget import Search
 from refnet.judge.causes.feature import Feature
-from refnet.report.comparison_notes import _unexplained
+from refnet.report.unexplained import unexplained_notes
 
 GRAPH = build("torchvision/mobilenet_v2", width=0.35, size=(32, 32), classes=10)
 NORMS = [node.name for node in GRAPH.nodes if node.op == "batch_norm"]
@@ -21,7 +21,7 @@ def said(features):
     )
     findings = [SimpleNamespace(name=node.name, segment=(node.name,)) for node in GRAPH.nodes]
     reference, shown = SimpleNamespace(graph=GRAPH), SimpleNamespace(factors="")
-    return list(_unexplained(SimpleNamespace(judged=judged, findings=findings, reference=reference, shown=shown)))
+    return list(unexplained_notes(SimpleNamespace(judged=judged, findings=findings, reference=reference, shown=shown)))
 
 
 def test_norms_beside_layers_with_other_weights_are_of_the_same_file():
