@@ -25,7 +25,9 @@ Array = npt.NDArray[Any]
 
 _HALF = 0.5 + 1e-3  # steps by which an honest weight is off: half a one, and the rounding of float32
 _CUT = 0.01  # of a photograph's activations that a range may cut without being told
-_MUCH = 0.1  # that it may cut without failing: honest files cut 3 % of some tensors
+_MUCH = 0.1  # that it may cut without failing
+_HONEST = 0.03  # that honest files cut of some tensors
+_CHANCE = 1e-3  # that such a file cuts as many numbers of a small tensor by chance
 _WIDE = 0.25  # of a range that a photograph should use
 _SATURATED = 0.25  # of the logits that may lie at the ends of their range
 _LOGITS = 10  # fewer say nothing: two classes are often sure
@@ -194,12 +196,21 @@ def _range(node: Node, q: Quantisation, y: Array) -> Iterator[QuantisationFindin
     """How much of a tensor its range cuts, or leaves unused."""
     low, high = _ends(q)
     step = float(q.scale)
-    cut = float(np.mean((y < low - step) | (y > high + step)))
+    many = int(np.sum((y < low - step) | (y > high + step)))
+    cut = many / y.size
     if cut > _CUT and y.size >= _LOGITS:
-        yield QuantisationFinding("range-cut", node.name, cut, int(cut * y.size), y.size, fails=cut > _MUCH)
+        fails = cut > _MUCH and _by_chance(many, y.size) < _CHANCE
+        yield QuantisationFinding("range-cut", node.name, cut, many, y.size, fails=fails)
     used = (float(y.max()) - float(y.min())) / (high - low)
     if 0 < used < _WIDE and node.op not in ("sigmoid", "softmax", "flatten"):
         yield QuantisationFinding("range-wide", node.name, used, fails=False)
+
+
+def _by_chance(many: int, of: int) -> float:
+    """How likely it is that an honest file cuts as many of some numbers, or more."""
+    from scipy.special import bdtrc
+
+    return float(bdtrc(many - 1, of, _HONEST))
 
 
 def _saturated(net: QuantisedNetwork, x: Array) -> Iterator[QuantisationFinding]:

@@ -16,7 +16,7 @@ from refnet.files.integers_npz import write_integers_npz
 from refnet.network.quantising import quantise
 from refnet.readings.integer.quantisation import Quantisation, QuantisedTensor
 from refnet.report.quantisation import quantisation_text
-from refnet.verification.quantisation import examine_quantisation
+from refnet.verification.quantisation import _range, examine_quantisation
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,18 @@ def test_ranges_of_other_data_are_told(integers, images):
     narrow = Quantisation(q.scale / 8, q.zero_point, None, q.dtype)
     found, _ = kinds(replace(integers, quantised={**integers.quantised, name: narrow}), images)
     assert ("range-cut", name) in found
+
+
+def test_a_few_numbers_that_a_range_cuts_are_no_sign_of_other_data(integers, images):
+    """Two of a squeeze's 16 numbers are more than a tenth; an honest file may cut as many by chance."""
+    y = np.zeros(16)
+    y[:2] = 9
+    q = Quantisation(np.float32(1 / 127), 0, None, "int8")
+    node = integers.graph["stem.conv"]
+    assert [(each.kind, each.affected, each.fails) for each in _range(node, q, y)] == [("range-cut", 2, False)]
+    assert [(each.kind, each.affected, each.fails) for each in _range(node, q, np.tile(y, 8))] == [
+        ("range-cut", 16, True)
+    ]
 
 
 def test_saturated_logits_are_told(integers, images):
