@@ -246,6 +246,22 @@ def test_a_folded_onnx_file_whose_kernels_are_all_wrong_is_matched_by_the_module
     assert {node: each.source for node, each in found.tensors.items() if node in names} == names
 
 
+def test_what_a_module_holds_is_not_taken_for_the_module_of_another_networks_names():
+    """In 'model.1.1.0' a convolution is the first of what 'model.1.1' holds, which is a batch norm elsewhere."""
+    net, x, golden = network("timm/mobilenetv1_100", 0.25)
+    other = Network(net.graph, {n: y * np.float32(1.02) for n, y in net.params.items()}).trace(x)
+    ops, names = {"batch_norm": "BatchNormalization", "relu6": "Clip"}, dict[str, str]()
+    for unit in (unit for unit in net.graph.units() if unit.norm is not None and unit.act is not None):
+        block, _, layer = unit.conv.name.partition(".")
+        held = "model.0" if block == "stem" else f"model.{block[5:]}.{int(layer == 'project')}"
+        for number, node in enumerate((unit.conv, unit.norm, unit.act)):
+            names[node.name] = f"{exported(f'{held}.{number}')}/{ops.get(node.op, 'Conv')}_output_0"
+    for spelt in (lambda name: name, lambda name: name.strip("/").replace("/", ".")):
+        dumped = {spelt(name): other[node] for node, name in names.items()}
+        found = matched(net, golden, dumped)
+        assert {node: found.tensors[node].source for node in names} == {n: spelt(name) for n, name in names.items()}
+
+
 @pytest.mark.parametrize("behind", ["_QuantizeLinear_Output", "_DequantizeLinear_Output", "_quantized"])
 def test_tensors_of_a_quantised_onnx_file_are_matched_by_the_modules_in_their_names_whatever_they_hold(behind):
     net, x, golden = network(width=0.5)

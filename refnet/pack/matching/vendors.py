@@ -134,9 +134,21 @@ def _hits(modules: Mapping[str, str], plain: Mapping[str, str]) -> dict[str, str
         for source, name in plain.items()
         if name.startswith(ahead)
         and name[len(ahead) :] in node_of
-        # A name that lacks what the module's ends in is that of a container: 'conv.1', not 'conv.1.0'.
-        and whole_name(source).removeprefix(ahead).startswith(whole[name[len(ahead) :]])
+        and _is_of(
+            whole_name(source).removeprefix(ahead),
+            whole[name[len(ahead) :]],
+            _OPERATION.search(unquantised_name(source)),
+        )
     }
+
+
+def _is_of(name: str, module: str, operation: re.Match[str] | None) -> bool:
+    """Whether a name is a module's, not that of what holds it, nor of what it holds: 'conv.1', not 'conv.1.0'.
+
+    The operation in an ONNX file tells where the module's name ends; hooks and other files put any words there.
+    """
+    behind = name.removeprefix(module)
+    return name.startswith(module) and (operation is None or behind == f"_{whole_name(operation[0])}")
 
 
 def _outputs(graph: Graph, hits: Mapping[str, str]) -> dict[str, str]:
