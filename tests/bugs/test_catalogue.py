@@ -193,6 +193,17 @@ def test_maps_that_several_places_make_smaller_together_are_pooled_whole():
     np.testing.assert_array_equal(run(alike), run(changed))
 
 
+def test_the_same_padding_is_made_in_every_strided_layer_whatever_the_others_make_of_its_map():
+    """Alone (0, 1) makes every map here smaller; behind one that is, it keeps the size of some."""
+    graph = build("torchvision/mobilenet_v2", width=0.35, size=(65, 77), classes=6)
+    strided = [node.name for node in graph.nodes if node.attrs.get("stride") == (2, 2)]
+    segment, bug = whole(graph, random_params(graph), random_input(graph)), BUGS["pad-amount"]
+    found = changes_by_place(bug, segment)["0,1"]
+    done, changed = changed_at(bug, segment, "0,1", {name: found[name] for name in strided})
+    assert [change.node for change in done] == strided
+    assert {changed.graph[name].attrs["pad"] for name in strided} == {((0, 1), (0, 1))}
+
+
 def test_squeeze_and_excite_on_the_other_side_everywhere_changes_every_block_that_has_it():
     graph, params, x = network("MnasNet A1")
     _, places = made_everywhere("se-order", "before", graph, params, x)

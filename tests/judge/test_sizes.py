@@ -252,6 +252,16 @@ def test_pads_that_are_larger_by_as_much_are_one_mistake_whatever_the_kernel():
     assert pads_joined({"three": three, "five": alike}) == {"three": three, "five": alike}
 
 
+def test_a_padding_that_keeps_the_size_of_some_maps_alone_is_one_mistake():
+    """On an even map TF's rule is the same padding."""
+    odd = padded("pad-amount", "0,1", ((0, 1), (0, 1)), ((1, 1), (1, 1)))
+    even = padded("pad-same", "same", ((0, 1), (0, 1)), ((1, 1), (1, 1)))
+    made = [each.mistakes[0] for (each,) in pads_joined({"odd": odd, "even": even}).values()]
+    assert [(each.bug, each.form) for each in made] == [("pad-amount", "0,1")] * 2
+    other = padded("pad-same", "same", ((1, 0), (1, 0)), ((1, 1), (1, 1)))
+    assert pads_joined({"odd": odd, "even": other}) == {"odd": odd, "even": other}
+
+
 def spread(name, by):
     return {name: [Cause((Mistake("dilation", name, f"{by}", {"found": by, "known": 1}),), Judgement("exact"))]}
 

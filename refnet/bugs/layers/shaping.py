@@ -136,8 +136,12 @@ def pad_amount(segment: Segment) -> Iterator[Change]:
             pad = ((before, after), (before, after))
             other = [sum(each) for each in pad] != [sum(each) for each in own]
             if other and min(before, after) >= 0 and max(before, after) < min(sides):
-                form = "valid" if pad == _NO_PAD else f"{before},{after}"
-                yield from _reshaped(segment, node, form, {"found": pad, "known": own}, pad=pad)
+                form, facts = "valid" if pad == _NO_PAD else f"{before},{after}", {"found": pad, "known": own}
+                yield from _reshaped(segment, node, form, facts, pad=pad)
+                if segment.asks(node) and windows(segment, node, pad) == windows(
+                    segment, node, own
+                ):  # where it is written for all strides, whatever their maps
+                    yield Change(node.name, form, facts, nodes=with_attrs(node, pad=pad), joint=True, fed=True)
         rows, columns = own
         axes = {"exchanged": (columns, rows), "rows": (rows, (0, 0)), "columns": ((0, 0), columns)}
         if rows != columns:  # else it is one of the ways above

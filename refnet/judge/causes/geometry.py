@@ -15,7 +15,7 @@ __all__ = ["fillings_joined", "pads_joined", "strides_joined"]
 
 _NONE, _SUM = (1, 1), ("shortcut-missing",)
 _MIRRORED = {f"edge{rule}": f"symmetric{rule}" for rule in ("", " same")}  # forms that one point does not tell apart
-_PADS = ("pad-same", "pad-lower", "pad-split")
+_PADS, _AMOUNT = ("pad-same", "pad-lower", "pad-split"), "pad-amount"
 
 
 class _Changed(NamedTuple):
@@ -64,7 +64,7 @@ def pads_joined(causes: Mapping[str, list[Cause]]) -> dict[str, list[Cause]]:
 
     A rule of one axis alone has other numbers for each kernel, and on some maps those of another rule.
     """
-    causes = _amounts_joined(causes)
+    causes = _one_padding(_amounts_joined(causes))
     first = {name: found[0] for name, found in causes.items() if found and len(found[0].mistakes) == 1}
     pads = {name: each for name, each in first.items() if each.mistakes[0].bug in _PADS}
     shifts = {name: _shift(each.mistakes[0]) for name, each in pads.items()}
@@ -94,12 +94,11 @@ def fillings_joined(causes: Mapping[str, list[Cause]]) -> dict[str, list[Cause]]
 def _amounts_joined(causes: Mapping[str, list[Cause]]) -> dict[str, list[Cause]]:
     """The causes, pads that are larger or smaller by as much on each side being one mistake where kernels differ."""
     made = dict(causes)
-    of = {name: found for name, found in causes.items() if found and found[0].ids == ("pad-amount",)}
+    of = {name: found for name, found in causes.items() if found and found[0].ids == (_AMOUNT,)}
     if len({kind_of(found[0].mistakes[0]) for found in of.values()}) < 2:
         return made
     ways = {
-        name: {_more(each.mistakes[0]): each for each in found if each.ids == ("pad-amount",)}
-        for name, found in of.items()
+        name: {_more(each.mistakes[0]): each for each in found if each.ids == (_AMOUNT,)} for name, found in of.items()
     }
     common = set.intersection(*({*each} for each in ways.values()))
     if common:
@@ -108,6 +107,26 @@ def _amounts_joined(causes: Mapping[str, list[Cause]]) -> dict[str, list[Cause]]
             (own,) = each[by].mistakes
             made[name] = [each[by]._replace(mistakes=(own._replace(form="by as much"),))]
     return made
+
+
+def _one_padding(causes: Mapping[str, list[Cause]]) -> dict[str, list[Cause]]:
+    """The causes, the same padding in all layers being one mistake where it keeps the size of some maps alone."""
+    made = dict(causes)
+    of = {name: found for name, found in causes.items() if found and {*found[0].ids} <= {*_PADS, _AMOUNT}}
+    ways = {name: {_padding(each): each for each in reversed(found)} for name, found in of.items()}
+    for first in (found[0] for found in of.values() if found[0].ids == (_AMOUNT,)):
+        pad = _padding(first)
+        if len({found[0].ids for found in of.values()}) > 1 and pad and all(pad in each for each in ways.values()):
+            for name, each in ways.items():
+                (own,) = each[pad].mistakes
+                made[name] = [each[pad]._replace(mistakes=(own._replace(bug=_AMOUNT, form=first.mistakes[0].form),))]
+            break
+    return made
+
+
+def _padding(cause: Cause) -> object:
+    """The padding that a port has in a layer's place, if that alone is the cause."""
+    return cause.mistakes[0].facts.get("found") if len(cause.mistakes) == 1 else None
 
 
 def _more(mistake: Mistake) -> tuple[int, ...]:
