@@ -20,7 +20,7 @@ from refnet.bugs.language.changes import Mistake
 from refnet.bugs.language.segments import Segment, limit
 from refnet.judge.causes.cause import Cause
 from refnet.judge.causes.together import beside, both_ways, likely_pairs, varied
-from refnet.judge.causes.ways import EXACT, Way, Ways, closest
+from refnet.judge.causes.ways import EXACT, VAGUE, Way, Ways, closest
 from refnet.judge.measures.yardstick import is_refuted, judge_cause, near
 from refnet.readings.bounds import Precision
 
@@ -65,7 +65,8 @@ class Acceptance:
             self.budget.check()
             loose = way.changed is not None and way.changed.precision is not None
             same = way.residual == self.ways.before and self._is_unrounded
-            if loose or same or way.residual < self.ways.before:
+            most = VAGUE if way.vague else 1.0  # what is vague has room for errors of other kinds
+            if loose or same or way.residual < most * self.ways.before:
                 yield from self.judged((way,), way)
 
     @cached_property

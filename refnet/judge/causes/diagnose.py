@@ -231,6 +231,7 @@ class Diagnosis:
         yield fitting(kernels_of_pictures(ways))
         yield fitting(usual_pictures(ways))
         yield fitting(ways.singles(pipelines))
+        yield fitting(ways.scaled())
         once = _ONCE if len(self.segment.graph) > _TAIL else ()  # of many layers sooner than what each may have
         yield fitting(ways.everywhere(once))
         loose = list(ways.singles(SHORT))

@@ -29,7 +29,7 @@ from refnet.judge.causes.sketch import explained, first_order
 from refnet.judge.measures.yardstick import is_coarse
 from refnet.judge.verdicts import root_mean_square
 
-__all__ = ["EXACT", "LAST", "LOOSE", "PICTURED", "SHARE", "SHORT", "SHOWN", "Extent", "Way", "Ways", "closest"]
+__all__ = ["EXACT", "LAST", "LOOSE", "PICTURED", "SHARE", "SHORT", "SHOWN", "VAGUE", "Extent", "Way", "Ways", "closest"]
 
 Array = npt.NDArray[Any]
 
@@ -48,7 +48,7 @@ _EXACT_IDS = frozenset(bug.id for bug in (*EXACT, *PICTURED))
 _ENDS = ("ends", "preprocessing", "raster", "decoding", "pictures", "colour_spaces", "pitch", "solved")
 # Of an error, what the right way leaves less than where a library rounds a few pixels in its own way. Tuned, on the
 # table in tests/judge/test_shares.py: the tenth between right kernels and wrong ones.
-_VAGUE = 0.3
+VAGUE = 0.3
 _POINTS = 2048  # elements by which effects are told apart
 _STEPS, _NEARBY = 6, 0.1  # of solving for a number; from one of a grid, which is near, by that share of it
 _ALONE = ("pool-divisor", "join-weights")  # what may well be otherwise in the last of its places alone
@@ -399,6 +399,6 @@ def _telling(segment: Segment, lens: Callable[[Array], Array]) -> slice:
 
 def closest(tried: Iterable[Way], before: float, near: float) -> list[Way]:
     """Those that leave less than a share of the error, the closest first; a vague one where none is closer."""
-    left = [way for way in tried if way.residual < (_VAGUE if way.vague else near) * before]
+    left = [way for way in tried if way.residual < (VAGUE if way.vague else near) * before]
     ordered = sorted(left, key=lambda way: way.residual)
     return [way for index, way in enumerate(ordered) if not (index and way.vague)]
