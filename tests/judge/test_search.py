@@ -457,6 +457,17 @@ def test_pads_of_kernels_of_several_sizes_and_of_one_are_one_mistake_from_the_en
     assert (mistake.bug, mistake.form, extent.nodes) == ("pad-split", form, at)
 
 
+def test_a_vector_along_the_wrong_axis_is_looked_at_soon_from_the_end_alone():
+    """Few maps are as high as they have channels."""
+    v1 = subject(FAMILIES["V1"]._replace(size=(32, 48)), 1)
+    segment = whole(v1)
+    change = changes_by_place(BUGS["vector-axis"], segment)["height"]["block1.project.bn"]
+    found = judged(v1, {"head.flatten": segment.changed(change).result.astype(np.float32)})
+    (first, *_) = found.causes["head.flatten"]
+    assert (first.ids, first.nodes) == (("vector-axis",), ("block1.project.bn",))
+    assert found.search.looked < 1500
+
+
 def test_what_explains_one_tensor_is_tried_at_all_places_of_the_others_before_anything_else(small):
     tensors, places = wrong(small, "pad-value", "wrap columns")
     kept = ("stem.act", "block3.project.act", "block6.project.act")

@@ -83,7 +83,7 @@ def test_a_kernel_that_rounds_some_pixels_otherwise_leaves_less_of_the_error_tha
     rows = [row for width in (0.25, 0.35, 0.5) for row in left_of_kernels(width)]
     right, wrong = ([left for left, own in rows if own is which] for which in (True, False))
     assert len(right) > 50
-    assert ways._VAGUE - 0.1 < max(right) < ways._VAGUE < min(wrong) < ways._VAGUE + 0.1
+    assert ways.VAGUE - 0.1 < max(right) < ways.VAGUE < min(wrong) < ways.VAGUE + 0.1
 
 
 @pytest.mark.parametrize("model", ["torchvision/mobilenet_v2", "keras/MobileNet", "timm/tf_mobilenetv3_small_100"])

@@ -55,7 +55,8 @@ _ONCE = (
 )
 _FUNCTION = BUGS["act-throughout"]  # of an activation inside a segment no tensor shows another function itself
 _WRITTEN = ("layers", "act")  # the kinds of which each has code of its own
-_LOADED = tuple(bug for bug in LATE if bug.group == "loaded")  # a run each for the few blocks that are alike
+# A run each at few places: blocks that are alike, and maps that are as wide or as high as they have channels.
+_FEW = (*(bug for bug in LATE if bug.group == "loaded"), BUGS["vector-axis"])
 # Of what a network answers, and of the order that it has, it is no more runs.
 _AT_END = (*EXACT, *(bug for bug in LATE if bug.group in ("answers", "result_orders")))
 _TAIL = 16  # nodes at the end: a head with a squeeze-and-excite or LR-ASPP's
@@ -313,7 +314,7 @@ class Diagnosis:
         short = [*ways.everywhere(SHORT), *ways.of_kinds(LOOSE, kinds=("convolutions",))]  # a run takes several times
         yield accepted.everywhere(short)
         yield accepted.one_by_one(FREQUENT, RARER)
-        yield close([*ways.singles(_LOADED)])
+        yield close([*ways.singles(_FEW)])
         yield close(list(ways.scaled()))  # of hundreds of inputs
         yield close([*usual_pictures(ways)])
         yield self._formats(ways)
