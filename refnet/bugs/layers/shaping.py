@@ -138,9 +138,8 @@ def pad_amount(segment: Segment) -> Iterator[Change]:
             if other and min(before, after) >= 0 and max(before, after) < min(sides):
                 form, facts = "valid" if pad == _NO_PAD else f"{before},{after}", {"found": pad, "known": own}
                 yield from _reshaped(segment, node, form, facts, pad=pad)
-                if segment.asks(node) and windows(segment, node, pad) == windows(
-                    segment, node, own
-                ):  # where it is written for all strides, whatever their maps
+                stays = segment.asks(node) and windows(segment, node, pad) == windows(segment, node, own)
+                if stays:  # it may be written for all strides, whatever their maps
                     yield Change(node.name, form, facts, nodes=with_attrs(node, pad=pad), joint=True, fed=True)
         rows, columns = own
         axes = {"exchanged": (columns, rows), "rows": (rows, (0, 0)), "columns": ((0, 0), columns)}
