@@ -18,6 +18,7 @@ import numpy as np
 from refnet.bugs.catalogue import BUGS, Bug
 from refnet.bugs.language.changes import Mistake
 from refnet.bugs.language.segments import Segment, limit
+from refnet.graph import SOURCE
 from refnet.judge.causes.cause import Cause
 from refnet.judge.causes.together import beside, both_ways, likely_pairs, varied
 from refnet.judge.causes.ways import EXACT, VAGUE, Way, Ways, closest
@@ -65,7 +66,8 @@ class Acceptance:
             self.budget.check()
             loose = way.changed is not None and way.changed.precision is not None
             same = way.residual == self.ways.before and self._is_unrounded
-            most = VAGUE if way.vague else 1.0  # what is vague has room for errors of other kinds
+            # Pixels that may be rounded otherwise have room for errors of other kinds.
+            most = VAGUE if way.vague and way.mistake.node == SOURCE else 1.0
             if loose or same or way.residual < most * self.ways.before:
                 yield from self.judged((way,), way)
 
