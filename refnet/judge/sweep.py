@@ -140,7 +140,8 @@ def _named(found: Judged, wanted: tuple[str, str]) -> tuple[str, tuple[tuple[str
     else:
         causes = next((causes for causes in found.causes.values() if causes), [])
         kinds = tuple((mistake.bug, mistake.form) for mistake in causes[0].mistakes) if causes else ()
-    if kinds == (wanted,):
+    bug, form = wanted
+    if kinds in ((wanted,), ((bug, f"{form} of each"),)):  # so said of places of which each has facts of its own
         return "named", kinds
     tied = any(
         [(mistake.bug, mistake.form) for mistake in cause.mistakes] == [wanted]

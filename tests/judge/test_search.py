@@ -389,6 +389,12 @@ def test_a_sample_of_the_sweep(small, dump):
     assert all(row.named != "missed" for row in seen)
 
 
+def test_a_mistake_whose_places_have_facts_of_their_own_is_named_by_the_sentence_that_all_share(small):
+    """Each stride is left to another layer: 'the next block' is said once."""
+    (row,) = sweep(small, ("all",), ("stride-moved",), forms=1)
+    assert (row.named, row.found) == ("named", (("stride-moved", "next of each"),))
+
+
 def test_what_explains_two_tensors_is_tried_first_in_the_others(small):
     """Two batch norms in a segment: at both places at once, before any change at one."""
     tensors, _ = wrong(small, "bn-eps", "0.001")
