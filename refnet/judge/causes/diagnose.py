@@ -220,7 +220,8 @@ class Diagnosis:
             yield ()
             yield fitting(ways.singles(dict.fromkeys(BUGS[each.bug] for each in told())))
             return
-        if SOURCE in self.segment.given and len(self.segment.graph) > _TAIL:  # as of the end alone: the input first
+        many = len(self.segment.graph) > _TAIL
+        if SOURCE in self.segment.given and many:  # as of the end alone: the input first
             yield from self._likely(self._accepted(Ways(self.segment, self.budget, long=True)), told)
         # That integers lie on one side of what they are made of, or follow another entry of a table, is no chance; and
         # much fits such an error by chance.
@@ -232,8 +233,8 @@ class Diagnosis:
         yield fitting(kernels_of_pictures(ways))
         yield fitting(usual_pictures(ways))
         yield fitting(ways.singles(pipelines))
-        yield fitting(ways.scaled())
-        once = _ONCE if len(self.segment.graph) > _TAIL else ()  # of many layers sooner than what each may have
+        yield () if many else fitting(ways.scaled())  # of many it was looked at with what is likely
+        once = _ONCE if many else ()  # of many layers sooner than what each may have
         yield fitting(ways.everywhere(once))
         loose = list(ways.singles(SHORT))
         # What only widens the bound fits errors of any kind: it is asked last, and for more evidence.

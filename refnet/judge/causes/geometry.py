@@ -111,16 +111,16 @@ def _amounts_joined(causes: Mapping[str, list[Cause]]) -> dict[str, list[Cause]]
 
 def _one_padding(causes: Mapping[str, list[Cause]]) -> dict[str, list[Cause]]:
     """The causes, the same padding in all layers being one mistake where it keeps the size of some maps alone."""
-    made = dict(causes)
     of = {name: found for name, found in causes.items() if found and {*found[0].ids} <= {*_PADS, _AMOUNT}}
     ways = {name: {_padding(each): each for each in reversed(found)} for name, found in of.items()}
-    for first in (found[0] for found in of.values() if found[0].ids == (_AMOUNT,)):
-        pad = _padding(first)
-        if len({found[0].ids for found in of.values()}) > 1 and pad and all(pad in each for each in ways.values()):
-            for name, each in ways.items():
-                (own,) = each[pad].mistakes
-                made[name] = [each[pad]._replace(mistakes=(own._replace(bug=_AMOUNT, form=first.mistakes[0].form),))]
-            break
+    amounts = [found[0] for found in of.values() if found[0].ids == (_AMOUNT,)]
+    shared = next((each for each in amounts if all(_padding(each) in those for those in ways.values())), None)
+    if shared is None or len(amounts) == len(of):
+        return dict(causes)
+    made, pad, form = dict(causes), _padding(shared), shared.mistakes[0].form
+    for name, each in ways.items():
+        (own,) = each[pad].mistakes
+        made[name] = [each[pad]._replace(mistakes=(own._replace(bug=_AMOUNT, form=form),))]
     return made
 
 
