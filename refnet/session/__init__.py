@@ -248,6 +248,7 @@ class Session:
     def _run_one(self, x: Array, y: Mapping[str, Array]) -> None:
         """Run one image, with a worker where that pays, and now and then measure whether it does."""
         pair = self._paired() if self._halved and not self._is_left_to_user() else None
+        self._pace.begin(time.perf_counter())
         if pair is not None and self._pace.together:
             seconds, ran = self._run_paired(pair, x, y)
             self._pace.ran_together(seconds, ran=ran)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from refnet.session.pace import Pace
+
+SECONDS = itertools.count(1000)  # of a clock, at which runs begin that follow a pause
 
 
 def paced(alone, together=(), *, same=True) -> Pace:
@@ -103,3 +107,51 @@ def test_without_its_workers_a_session_begins_again():
     assert not pace.together
     pace.ran_alone(0.01)
     assert not pace.wants_worker
+
+
+def after_pauses(pace: Pace, alone, together=()) -> Pace:
+    """The same after runs that each begin a second after the last one."""
+    for milliseconds in alone:
+        pace.begin(next(SECONDS))
+        pace.ran_alone(milliseconds / 1000)
+    for milliseconds in together:
+        pace.begin(next(SECONDS))
+        assert pace.together
+        pace.ran_together(milliseconds / 1000)
+    return pace
+
+
+def test_runs_after_a_pause_that_take_long_are_no_end_for_those_that_follow_each_other():
+    pace = after_pauses(paced([10] * 8, [6] * 8), [50])
+    pace.tried(0.006)
+    after_pauses(pace, [], [40] * 20)
+    pace.begin(pace._ended + 0.01)
+    assert pace.together
+    assert pace.patience == pytest.approx(0.018)
+
+
+def test_after_a_pause_a_worker_is_kept_where_it_saves_time_there():
+    pace = after_pauses(paced([10] * 8, [6] * 8), [50])
+    assert pace.to_try
+    pace.tried(0.006)  # the same image once more tells nothing of one after a pause
+    after_pauses(pace, [], [55, 60, 58])
+    pace.begin(next(SECONDS))
+    pace.ran_together(0.140)  # 100 ms were lent, 70 are left
+    assert not pace.together
+    pace.begin(pace._ended + 0.01)
+    assert pace.together
+
+
+def test_a_run_after_a_pause_may_take_three_times_the_slowest_one_alone():
+    pace = after_pauses(paced([10] * 8), [30, 50, 40])
+    assert pace.patience == pytest.approx(0.15)
+
+
+def test_a_trial_after_a_pause_that_is_given_up_is_lost():
+    pace = after_pauses(paced([10] * 8), [50])
+    pace.tried(0.15, ran=False)
+    assert not pace.together
+
+
+def test_a_program_that_pauses_after_each_image_has_a_worker_too():
+    assert after_pauses(Pace(), [20] * 13).wants_worker
