@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -66,6 +67,9 @@ class Replays:
         self._pace: dict[str, tuple[float, float]] = {}  # by operation, seconds that it took, and its work
         self._took: dict[str, tuple[Node, float]] = {}  # by name, a node and its seconds for each element that it read
         self._read: dict[str, tuple[Node, list[str], list[Array]]] = {}  # by node, its params
+        self._loaded: dict[
+            str, tuple[Node, list[Array | None]]
+        ] = {}  # by node, the same in the dtype of the arithmetic
         for node in segment.graph.nodes:
             keys = _keys(node)
             self._read[node.name] = node, keys, [segment.params[key] for key in keys]
@@ -107,7 +111,11 @@ class Replays:
         """Whether a run of it takes far longer than one of the segment as it is."""
         own, nodes = self.segment.graph.nodes, changed.graph.nodes
         alike = len(nodes) == len(own) and all(map(_sized_alike, own, nodes))
-        return not alike and elements(changed) > _SLOW * elements(self.segment)
+        return not alike and elements(changed) > self._many
+
+    @cached_property
+    def _many(self) -> int:
+        return _SLOW * elements(self.segment)
 
     @property
     def values(self) -> Mapping[str, Array]:
@@ -147,6 +155,14 @@ class Replays:
             for slot in OPS[node.op].params
         ]
 
+    def _unchanged(self, node: Node) -> list[Array | None]:
+        """The params of a node that no change reaches, alone or with the batch norm that reads it."""
+        own, weights = self._loaded.get(node.name, (None, []))
+        if own is not node:
+            weights = self._weights(self.segment, node)
+            self._loaded[node.name] = node, weights
+        return weights
+
     def _run(self, segment: Segment, kept: Mapping[str, Array], own: Collection[str]) -> Array:
         """What a segment makes, some of whose tensors are known, and some of whose nodes are its own."""
         values, first = {**kept}, not self._values
@@ -156,15 +172,16 @@ class Replays:
             for name in node.inputs:
                 if name not in values:
                     values[name] = self._read_in(segment.given[name])
-            read = [*(values[name] for name in node.inputs), *self._weights(segment, node)]
+            weights = self._weights(segment, node) if node.name in own else self._unchanged(node)
+            read = [*(values[name] for name in node.inputs), *weights]
             self.budget.check(0.0 if first else self._seconds(node, read))
             begun = time.monotonic()
             values[node.name] = getattr(fast, node.op)(*read, **node.attrs)
             if first:
                 self._timed(node, read, time.monotonic() - begun)
             else:  # what no later node reads is let go: a change may make maps that are many times as large
-                for name in {*node.inputs} - {segment.end}:
-                    if last[name] == node.name:
+                for name in node.inputs:
+                    if last[name] == node.name and name != segment.end:
                         values.pop(name, None)
         if first:
             self._values = values
