@@ -16,11 +16,10 @@ from refnet.bugs.catalogue import BUGS
 from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import Grid, Segment, cut
 from refnet.bugs.memory.stored import manners_of
-from refnet.errors import GraphError
 from refnet.graph import SOURCE
 from refnet.judge.causes.cause import Cause
 from refnet.judge.causes.fused_stores import stored_otherwise
-from refnet.judge.causes.sizes import agree, as_map, with_sizes
+from refnet.judge.causes.sizes import agree, as_map, as_written, with_sizes
 from refnet.judge.causes.stores import cut_off_stores
 from refnet.judge.dumps.dumped import Mended, mended, with_mended
 from refnet.judge.dumps.fed import input_segment
@@ -28,9 +27,8 @@ from refnet.judge.measures.accumulated import Accumulated, accumulated_error
 from refnet.judge.measures.yardstick import fits, is_refuted, judge_segment, surely
 from refnet.judge.reference import Reference
 from refnet.judge.verdicts import Judgement, is_left_off
-from refnet.ops import CONVOLUTIONS, WINDOWED
+from refnet.ops import CONVOLUTIONS
 from refnet.readings.bounds import Precision
-from refnet.readings.shapes import follow_shapes
 from refnet.shares import at_once
 
 __all__ = ["Finding", "Judging"]
@@ -190,8 +188,9 @@ class Judging:
         nodes = tuple(node.name for node in segment.graph.nodes)
         first = next((self.broken[each] for each in segment.given if each in self.broken), "")
         is_other = y.shape != (self.batch, *self.parts.sizes[name]) or not agree(self.parts, name)
-        if is_other and self._is_as_written(segment, y):
-            self.finite[name] = self._as_written(segment)
+        written = self._as_written(segment) if is_other and np.isfinite(y).all() else None
+        if written is not None and y.shape == (self.batch, *written.sizes[name]):
+            self.finite[name] = written
             self._gone_on(name, y)
         elif is_other:
             self.findings[name] = Finding(name, Judgement("shape"), nodes)
@@ -274,29 +273,11 @@ class Judging:
             yield with_mended(segment, known)
         if set(segment.given) & self.ahead:  # what it dumped as an input holds a later tensor
             yield self._from(segment, self.ahead)
-        if segment.parts.known:
-            yield self._as_written(segment)
+        if (written := self._as_written(segment)) is not None:
+            yield written
 
-    def _as_written(self, segment: Segment) -> Segment:
-        """The segment of a port whose paddings are the pack's numbers, which do not follow the sizes of its maps."""
-        whole = self.reference.graph
-        nodes = tuple(whole[node.name] if node.op in WINDOWED else node for node in segment.graph.nodes)
-        return replace(segment, graph=replace(segment.graph, nodes=nodes))
-
-    def _is_as_written(self, segment: Segment, y: Array) -> bool:
-        """Whether a tensor has the size that the pack's own paddings make of maps of another size.
-
-        A pool that has the pack's kernel on another map is a mistake.
-        """
-        pooled = any(node.op in WINDOWED and node.op not in CONVOLUTIONS for node in segment.graph.nodes)
-        if not segment.parts.known or pooled or not np.isfinite(y).all():
-            return False
-        made = {name: each.shape[1:] for name, each in segment.given.items()}
-        try:
-            follow_shapes(self._as_written(segment).graph.nodes, made)
-        except GraphError:  # maps that are not summed
-            return False
-        return (self.batch, *made[segment.end]) == y.shape
+    def _as_written(self, segment: Segment) -> Segment | None:
+        return as_written(segment, self.reference.graph) if segment.parts.known else None
 
     def _from(self, segment: Segment, without: Set[str]) -> Segment:
         """The segment from earlier tensors on, some being passed over."""

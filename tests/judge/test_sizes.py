@@ -20,6 +20,7 @@ from refnet.judge.tensors import Reference, judge_tensors
 from refnet.judge.verdicts import Judgement
 from refnet.networks.resize import resize
 from refnet.readings import fast
+from refnet.readings.shapes import follow_shapes
 from refnet.report.comparison import comparison_document
 from refnet.report.mistakes.bugs import of_port
 from refnet.report.words import causes
@@ -304,3 +305,23 @@ def test_paddings_of_a_port_need_not_follow_the_sizes_of_its_maps():
     own = Network(port, {name: net.params[name] for name in port.params()}).trace(x)
     found = judge_tensors(Reference.of(graph, net.params, golden), own, partial=True)
     assert found.wrong() == ["stem.conv"]
+
+
+def test_pools_of_whole_maps_follow_the_sizes_of_a_ports_maps_though_its_paddings_do_not():
+    graph = build("keras/MobileNetV3Large", width=0.35, size=(64, 96), classes=10)
+    params, x = random_params(graph), probe(graph, 2)
+    golden = {SOURCE: x, **Network(graph, params).trace(x)}
+    left_out = graph["block2.depthwise"]
+    nodes, made = [], {SOURCE: x.shape[1:]}
+    for node in graph.nodes:
+        if node is left_out:
+            node = replace(node, attrs={**node.attrs, "pad": ((0, 0), (0, 0))})
+        elif node.op == "avg_pool2d":
+            node = replace(node, attrs={**node.attrs, "kernel": made[node.inputs[0]][1:]})
+        follow_shapes([node], made)
+        nodes.append(node)
+    run = Network(Graph(graph.recipe, tuple(nodes)), params).trace(x)
+    own = {name: run[name] for name in ("block2.depthwise", "block3.add", "block5.add", "block10.add", "head.logits")}
+    found = judge_tensors(Reference.of(graph, params, golden), own, partial=True)
+    assert found.wrong() == ["block2.depthwise"]
+    assert found.causes["block2.depthwise"][0].ids == ("pad-amount",)

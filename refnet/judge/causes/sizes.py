@@ -21,10 +21,11 @@ from refnet.judge.causes.cause import Cause
 from refnet.judge.causes.feature import Feature
 from refnet.judge.measures.yardstick import fits, judge_segment
 from refnet.networks.resize import following, resize
+from refnet.ops import WINDOWED
 from refnet.readings.bounds import Precision
-from refnet.readings.shapes import shape_after, shapes
+from refnet.readings.shapes import follow_shapes, shape_after, shapes
 
-__all__ = ["agree", "as_map", "misshapen", "of_all", "of_sizes", "other_channels", "with_sizes"]
+__all__ = ["agree", "as_map", "as_written", "misshapen", "of_all", "of_sizes", "other_channels", "with_sizes"]
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -62,6 +63,27 @@ def agree(parts: Parts, name: str) -> bool:
         return shape_after(node, *(parts.sizes[each] for each in node.inputs)) == parts.sizes[name]
     except GraphError:
         return False
+
+
+def as_written(segment: Segment, whole: Graph) -> Segment | None:
+    """The segment of a port whose paddings are the pack's numbers, which do not follow the sizes of its maps.
+
+    Pools that take in a whole map still do. None where nothing comes of it.
+    """
+    made, nodes = {name: y.shape[1:] for name, y in segment.given.items()}, []
+    for node in segment.graph.nodes:
+        if node.op in WINDOWED:
+            own = whole[node.name]
+        elif segment.parts.is_global(node):
+            own = replace(node, attrs={**node.attrs, "kernel": made[node.inputs[0]][1:]})
+        else:
+            own = node
+        try:
+            follow_shapes([own], made)
+        except GraphError:  # maps that are not summed
+            return None
+        nodes.append(own)
+    return replace(segment, graph=replace(segment.graph, nodes=tuple(nodes)))
 
 
 def as_map(segment: Segment, precision: Precision) -> Array:
