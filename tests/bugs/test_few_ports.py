@@ -130,6 +130,22 @@ def test_folded_weights_in_fixed_point_are_named(move, manner):
     assert said == {f"its folded weights and biases are in fixed point, multiples of 1 / 2^12, {manner}"}
 
 
+@pytest.mark.parametrize(("first", "end"), [(0, 5), (13, 24), (27, 32)])
+def test_a_run_of_channels_that_a_convolution_never_makes_is_named(first, end):
+    """One of them is 0 in the reference, too; and what a kernel makes of them is another number at the border."""
+    seen = "block4.depthwise.act"
+    right = {name: y.copy() for name, y in NET.params.items()}
+    right["block4.expand.bn.beta"][first + 2] = -1000
+    wrong = {name: y.copy() for name, y in right.items()}
+    wrong["block4.expand.w"][first:end] = 0
+    golden = {SOURCE: X, **Network(GRAPH, right).trace(X)}
+    dumped = {seen: Network(GRAPH, wrong).trace(X)[seen]}
+    found = judge_tensors(Reference.of(GRAPH, right, golden), dumped, partial=True)
+    (cause, *_) = found.causes[seen]
+    assert of_port(cause.mistakes[0]) == f"channels {first} to {end - 1} of 32 are never made: their sums are 0 there"
+    assert cause.mistakes[0].node == "block4.expand"
+
+
 def test_squeeze_and_excite_that_pools_another_tensor_is_named():
     pool = GRAPH["block5.se.pool"]
     graph = GRAPH.replaced(pool.name, replace(pool, inputs=("block5.expand.act",)))

@@ -359,6 +359,10 @@ SHARED = {
         "hard_sigmoid": lambda x: 0.5 + 0.5 * np.tanh(x / 2),
         "hard_swish": swish,
     },
+    ("hsigmoid-shared", "0.167 relu6(x + 3)"): {
+        "hard_sigmoid": lambda x: 0.167 * (x + 3).clip(0, 6),
+        "hard_swish": lambda x: x * 0.167 * (x + 3).clip(0, 6),
+    },
     ("act-exchanged", "all"): {
         "relu": lambda x: x * (x + 3).clip(0, 6) / 6,
         "hard_swish": lambda x: x.clip(0),

@@ -11,7 +11,7 @@ from functools import lru_cache
 from refnet.bugs.language.arrays import UnitArrays
 from refnet.bugs.language.changes import Change, Deferred
 from refnet.bugs.language.segments import Segment
-from refnet.bugs.layers.shared import without_last
+from refnet.bugs.layers.shared import without_outputs
 from refnet.errors import RequestError
 from refnet.networks.build import build
 from refnet.networks.dialects import MODELS, Dialect
@@ -84,5 +84,5 @@ def _narrower(unit: UnitArrays, count: int, form: str) -> Iterator[Change]:
     known = len(unit["w"]) if "w" in unit else 0
     if 0 < count < known:
         names = {slot: unit.names[slot] for slot in ("w", "b", "gamma", "beta") if slot in unit}
-        params = Deferred(names.values(), lambda: without_last(unit, names, known - count))
+        params = Deferred(names.values(), lambda: without_outputs(unit, names, slice(count, None)))
         yield Change(unit.name, form, {"found": count, "known": known}, params=params)

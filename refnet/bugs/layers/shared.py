@@ -13,7 +13,7 @@ from typing import Any
 import numpy.typing as npt
 
 from refnet.bugs.language.arrays import UnitArrays
-from refnet.bugs.language.changes import Change, Deferred, with_op
+from refnet.bugs.language.changes import Change, Deferred, with_factor, with_op
 from refnet.bugs.language.regions import AT_A_TIME
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers.activations import ACTS, plain_activations
@@ -27,14 +27,22 @@ from refnet.readings.orders import rounded, truncated
 
 Array = npt.NDArray[Any]
 
+_SIXTHS = (0.167, 0.1667, 0.16667, 0.17)
 _STORES = ("float16", "bfloat16")
 _SHORT: Mapping[str, tuple[Mapping[str, Any], Callable[[Array], Array]]] = {
     **{store: ({"store": store}, partial(rounded, store=store)) for store in _STORES},
     **{f"{store} truncated": ({"store": store}, partial(truncated, store=store)) for store in _STORES},
     **{f"{form.places} {form.kind}": (form.facts, form.read) for form in FORMS if form.kind == "decimals"},
 }
-# Slope and offset of the line that is cut off at 0 and 1; None of a true sigmoid.
-_SIGMOIDS: Mapping[str, tuple[float, float] | None] = {"fifth": (0.2, 0.5), "half": (0.5, 0.5), "true": None}
+# Slope and offset of the line that is cut off at 0 and 1, and what that is multiplied by; None of a true sigmoid.
+_SIGMOIDS: Mapping[str, tuple[float, float, float] | None] = {
+    "fifth": (0.2, 0.5, 1.0),
+    "half": (0.5, 0.5, 1.0),
+    "true": None,
+    # A sixth that is written with few decimals.
+    **{f"{sixth} relu6(x + 3)": (1 / 6, 0.5, 6 * sixth) for sixth in _SIXTHS},
+    **{f"clip({sixth} x + 0.5, 0, 1)": (sixth, 0.5, 1.0) for sixth in _SIXTHS},
+}
 
 
 def hsigmoid_shared(segment: Segment) -> Iterator[Change]:
@@ -46,18 +54,20 @@ def hsigmoid_shared(segment: Segment) -> Iterator[Change]:
     swishes = list(segment.nodes("hard_swish"))
     for form, line in _SIGMOIDS.items() if gates and swishes else ():
         for node in gates:
-            yield Change(node.name, form, nodes={node.name: (_sigmoid(node.name, node, line),)})
+            yield Change(node.name, form, {"formula": form}, nodes={node.name: _sigmoid(node.name, node, line)})
         for node in swishes:
-            gate = _sigmoid(f"{node.name}.gate", node, line)
-            product = Node(node.name, "scale", (*node.inputs, gate.name))
-            yield Change(node.name, form, nodes={node.name: (gate, product)})
+            gate = f"{node.name}.gate"
+            product = Node(node.name, "scale", (*node.inputs, gate))
+            yield Change(node.name, form, {"formula": form}, nodes={node.name: (*_sigmoid(gate, node, line), product)})
 
 
-def _sigmoid(name: str, node: Node, line: tuple[float, float] | None) -> Node:
-    """A sigmoid of what a node reads: a hard one of a slope and an offset, or a true one."""
+def _sigmoid(name: str, node: Node, line: tuple[float, float, float] | None) -> tuple[Node, ...]:
+    """A sigmoid of what a node reads: a hard one of a slope and an offset, and times a factor, or a true one."""
     if line is None:
-        return Node(name, "sigmoid", node.inputs)
-    return Node(name, "hard_sigmoid", node.inputs, {}, dict(zip(("slope", "offset"), line, strict=True)))
+        return (Node(name, "sigmoid", node.inputs),)
+    slope, offset, factor = line
+    hard = Node(name, "hard_sigmoid", node.inputs, {}, {"slope": slope, "offset": offset})
+    return (hard,) if factor == 1 else with_factor(hard, factor)
 
 
 def act_exchanged(segment: Segment) -> Iterator[Change]:
@@ -148,15 +158,17 @@ def outputs_left(segment: Segment) -> Iterator[Change]:
             slots = [slot for slot in ("w", "b", *(("gamma", "beta") if fused else ())) if slot in unit]
             if channels > number and channels % number and (unit.norm is not None or not fused):
                 names = {slot: unit.names[slot] for slot in slots}
-                params = Deferred(names.values(), partial(without_last, unit, names, channels % number))
+                params = Deferred(
+                    names.values(), partial(without_outputs, unit, names, slice(-(channels % number), None))
+                )
                 yield Change(unit.name, f"{number}{' fused' * fused}", {"multiple": number}, params=params)
 
 
-def without_last(unit: UnitArrays, names: Mapping[str, str], count: int) -> Mapping[str, Array]:
-    """Some arrays of a layer, by name, with 0 in so many last channels; `names` has them by slot."""
+def without_outputs(unit: UnitArrays, names: Mapping[str, str], channels: slice) -> Mapping[str, Array]:
+    """Some arrays of a layer, by name, with 0 in some channels of its result; `names` has them by slot."""
     made = {name: unit[slot].copy() for slot, name in names.items()}
     for array in made.values():
-        array[-count:] = 0
+        array[channels] = 0
     return made
 
 

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.bugs.language.changes import Change, stood_for, with_factor
+from refnet.bugs.language.changes import Change, Deferred, stood_for, with_factor
 from refnet.bugs.language.probabilities import as_it_is, lens
 from refnet.bugs.language.regions import lines_off
 from refnet.bugs.language.segments import Segment
 from refnet.bugs.layers.ends import gives_classes
 from refnet.bugs.layers.padding import windowed
+from refnet.bugs.layers.shared import without_outputs
 from refnet.bugs.memory.stored import masks_off
 from refnet.graph import Node
 from refnet.ops import CONVOLUTIONS
@@ -26,6 +27,8 @@ from refnet.ops import CONVOLUTIONS
 Array = npt.NDArray[Any]
 
 _LANES = (4, 8, 16, 32, 64)
+# What a loop over channels makes, and the arrays of which it reads nothing where it leaves some out.
+_LOOPS = {"sums": ("w",), "biases too": ("w", "b"), "norms too": ("w", "b", "gamma", "beta")}
 
 
 def image_kept(segment: Segment) -> Iterator[Change]:
@@ -98,6 +101,35 @@ def classes_left(segment: Segment) -> Iterator[Change]:
     if lens(segment) is not as_it_is:
         b = {f"{node.name}.b": segment.param(node, "b") * kept} if "b" in node.params else {}
         yield Change(node.name, "all", facts, params={**w, **b}, lone=True)
+
+
+def outputs_unmade(segment: Segment) -> Iterator[Change]:
+    """a run of channels that a convolution never makes.
+
+    A loop over tiles of them begins too late or ends too soon. What follows reads 0 there, or the bias alone; or batch
+    norm is part of that loop.
+    """
+    off = next(masks_off(segment), None)
+    if off is None:
+        return
+    of, (first, end) = off.shape[1], _run(lines_off(off, 1), off.shape[1])
+    facts = {"start": first, "last": end - 1, "of": of}
+    for unit in segment.units:
+        if "w" in unit and 1 < end - first < len(unit["w"]) == of and not unit.classifies:
+            for form, slots in _LOOPS.items():
+                names = {slot: unit.names[slot] for slot in slots if slot in unit}
+                if slots[-1] in names:
+                    params = Deferred(names.values(), partial(without_outputs, unit, names, slice(first, end)))
+                    yield Change(unit.name, form, facts, params=params, lone=True)
+
+
+def _run(lines: npt.NDArray[np.intp], of: int) -> tuple[int, int]:
+    """The first line and the end of the run in which those that are off outnumber the others most."""
+    more = np.full(of + 1, -1)
+    more[0], more[lines + 1] = 0, 1
+    sums = np.cumsum(more)
+    end = int(np.argmax(sums - np.minimum.accumulate(sums)))
+    return int(np.argmin(sums[: end + 1])), end
 
 
 def pad_clamped(segment: Segment) -> Iterator[Change]:

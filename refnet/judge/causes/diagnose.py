@@ -55,6 +55,7 @@ _ONCE = (
 )
 _FUNCTION = BUGS["act-throughout"]  # of an activation inside a segment no tensor shows another function itself
 _WRITTEN = ("layers", "act")  # the kinds of which each has code of its own
+_OF_A_KIND = tuple(bug for bug in SHARED if bug.id != "hsigmoid-shared")  # which may be at places of one kind alone
 # A run each at few places: blocks that are alike, and maps that are as wide or as high as they have channels.
 _FEW = (*(bug for bug in LATE if bug.group == "loaded"), BUGS["vector-axis"])
 # Of what a network answers, and of the order that it has, it is no more runs.
@@ -252,7 +253,9 @@ class Diagnosis:
         yield fitting([*ways.singles([_FUNCTION]), *ways.everywhere([_FUNCTION])])
         eps = (way for kinds in (False, True) for way in ways.solved(KNOBS[0], kinds=kinds))
         every = [bug for bug in (*EXACT, *SHARED) if bug not in once]
-        yield fitting([*ways.everywhere(every), *ways.of_kinds(EXACT), *ways.of_kinds(SHARED, kinds=_WRITTEN), *eps])
+        yield fitting(
+            [*ways.everywhere(every), *ways.of_kinds(EXACT), *ways.of_kinds(_OF_A_KIND, kinds=_WRITTEN), *eps]
+        )
         yield fitting([*ways.everywhere(LOOSE), *ways.of_kinds(LOOSE)])
         if rounded:
             yield self._formats(ways)
@@ -310,7 +313,7 @@ class Diagnosis:
         more = [*ways.everywhere(bug for bug in once if bug not in FREQUENT), *ways.solved(KNOBS[0])]
         yield accepted.everywhere(more)
         kinds = [*ways.of_kinds((*FREQUENT, *_POOLS)), *ways.of_kinds(_PADS, kinds=_STRIDED)]
-        kinds += ways.of_kinds(SHARED, kinds=_WRITTEN)
+        kinds += ways.of_kinds(_OF_A_KIND, kinds=_WRITTEN)
         yield close([*kinds, *_solved(ways), *ways.solved(KNOBS[0], kinds=True)])
         short = [*ways.everywhere(SHORT), *ways.of_kinds(LOOSE, kinds=("convolutions",))]  # a run takes several times
         yield accepted.everywhere(short)

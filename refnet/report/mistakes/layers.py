@@ -33,6 +33,14 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "weights": "the {which} {count} of {of} classes have their bias alone: their sums are left out",
         "all": "the {which} {count} of {of} classes are left out: their logits are 0",
     },
+    "outputs-unmade": {
+        form: f"channels {{start}} to {{last}} of {{of}} are never made: {what} 0 there"
+        for form, what in (
+            ("sums", "their sums are"),
+            ("biases too", "what the convolution makes is"),
+            ("norms too", "what batch norm makes is"),
+        )
+    },
     "fold-sign": {
         "absolute": "the fold takes the absolute value of gamma, in {channels} of {of}: there the weights have the "
         "opposite sign, and the bias is another one",
@@ -257,6 +265,7 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "fifth": "the hard sigmoid, of gates and in hard swish, is clip(0.2 x + 0.5, 0, 1)",
         "half": "the hard sigmoid, of gates and in hard swish, is clip((x + 1) / 2, 0, 1)",
         "true": "the sigmoid, of gates and in swish, is the true one",
+        OTHER: "the hard sigmoid, of gates and in hard swish, is {formula}",
     },
     "bn-own-outside": "the layer's own eps is added to the root of the variance, not to the variance",
     "act-exchanged": {
