@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import get_args, get_type_hints
 
 from refnet.bugs.files import damage, few_values, refolds, scales, stored_weights
-from refnet.bugs.inputs import colour_spaces, decoding, pictures, pipelines, pitch, preprocessing, raster, solved
+from refnet.bugs.inputs import colour_spaces, decoding, pictures, pipelines, pitch, preprocessing, raster, solved, steps
 from refnet.bugs.language.arrays import UnitArrays
 from refnet.bugs.language.changes import Change, Mistake
 from refnet.bugs.language.segments import Segment
@@ -90,6 +90,7 @@ _ODD = (
     loaded,
     narrower,
     result_orders,
+    steps,
 )
 _READERS = (slips, formulas, pad_rules, rules)
 _COSTLY = ("sum-overwritten", "channels-summed")  # they take long on the maps of a network

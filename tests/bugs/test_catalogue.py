@@ -67,6 +67,7 @@ def test_a_bug_is_a_function_with_a_sentence():
         "loaded",
         "narrower",
         "result_orders",
+        "steps",
     }
     files = {"damage": 14, "stored_weights": 4, "scales": 3, "few_values": 3, "refolds": 3}
     assert set(apart) == {*files, "slips", "formulas", "pad_rules", "rules", "shared", *late}

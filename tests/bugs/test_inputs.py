@@ -148,6 +148,16 @@ MADE = {
         "order",
     ),
     "clipped": (V2, lambda p, x, own: x.clip(-1, 1), "the input is clipped to [-1, 1]"),
+    "signed bytes in steps of 1/127": (
+        V2,
+        lambda p, x, own: np.rint(x * 127).clip(-127, 127) / np.float32(127),
+        "the input is held in 8 bits: rounded to steps of 0.007874, from -1 to 1",
+    ),
+    "bytes from 0 to 1": (
+        V2,
+        lambda p, x, own: np.trunc(x * 255).clip(0, 255) / np.float32(255),
+        "the input is held in 8 bits: cut off to steps of 0.003922, from 0 to 1",
+    ),
     "divided behind the constants": (
         V2,
         lambda p, x, own: (p - column(*own.mean)) / column(*own.std) / 255,
@@ -248,6 +258,12 @@ def test_what_was_done_to_the_input_is_said_of_the_output_of_a_block(case):
     """Where other ways to decode colours, which have room for a port's own rounding, leave much of the error."""
     model, made, words = MADE[case]
     assert said(model, made, ("block1.project.bn",))[:1] == [words]
+
+
+def test_an_input_in_bytes_may_reach_as_far_as_its_own_numbers():
+    made = lambda p, x, own: np.rint(x / (abs(x).max() / 127)) * (abs(x).max() / 127)  # noqa: E731
+    (words, *_) = said(V2, made, ("stem.act",))
+    assert words.startswith("the input is held in 8 bits: rounded to steps of 0.0")
 
 
 # Red, green, blue; then what OpenCV 4 makes of it: HSV of 180 and of 256 steps of hue, and Lab.

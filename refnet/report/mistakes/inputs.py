@@ -272,6 +272,7 @@ PREPROCESSING: Mapping[str, str | Mapping[str, str]] = {
         "0..1": "the input is clipped to [0, 1]",
         "-1..1": "the input is clipped to [-1, 1]",
     },
+    "input-stepped": "the input is held in 8 bits: {manner} to steps of {step:.4g}, from {low:.4g} to {high:.4g}",
     "input-turned": {
         "left-right": "the image is mirrored left to right",
         "top-bottom": "the image is upside down",
