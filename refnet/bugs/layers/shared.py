@@ -157,10 +157,8 @@ def outputs_left(segment: Segment) -> Iterator[Change]:
             channels = len(unit["w"])
             slots = [slot for slot in ("w", "b", *(("gamma", "beta") if fused else ())) if slot in unit]
             if channels > number and channels % number and (unit.norm is not None or not fused):
-                names = {slot: unit.names[slot] for slot in slots}
-                params = Deferred(
-                    names.values(), partial(without_outputs, unit, names, slice(-(channels % number), None))
-                )
+                names, left = {slot: unit.names[slot] for slot in slots}, slice(-(channels % number), None)
+                params = Deferred(names.values(), partial(without_outputs, unit, names, left))
                 yield Change(unit.name, f"{number}{' fused' * fused}", {"multiple": number}, params=params)
 
 

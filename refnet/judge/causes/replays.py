@@ -67,9 +67,7 @@ class Replays:
         self._pace: dict[str, tuple[float, float]] = {}  # by operation, seconds that it took, and its work
         self._took: dict[str, tuple[Node, float]] = {}  # by name, a node and its seconds for each element that it read
         self._read: dict[str, tuple[Node, list[str], list[Array]]] = {}  # by node, its params
-        self._loaded: dict[
-            str, tuple[Node, list[Array | None]]
-        ] = {}  # by node, the same in the dtype of the arithmetic
+        self._loaded: dict[str, tuple[Node, list[Array | None]]] = {}  # the same in the dtype of the arithmetic
         for node in segment.graph.nodes:
             keys = _keys(node)
             self._read[node.name] = node, keys, [segment.params[key] for key in keys]
