@@ -12,7 +12,7 @@ from refnet.bugs.language.parts import Parts
 from refnet.bugs.language.segments import cut
 from refnet.graph import SOURCE
 from refnet.judge.causes.budget import SearchBudget
-from refnet.judge.causes.short_runs import lone_short_runs, short_runs
+from refnet.judge.causes.short_runs import _met_by_chance, lone_short_runs, short_runs
 from refnet.judge.causes.ways import Ways
 from refnet.judge.reference import Reference
 from refnet.judge.tensors import judge_tensors
@@ -83,6 +83,14 @@ def test_what_is_declared_is_no_cause():
 def test_roundings_that_fall_at_random_are_told_from_none():
     move = partial(at_random, store="tf32", drawn=np.random.default_rng(1))
     assert told(port(move, factors=CONVOLUTIONS)) == []
+
+
+def test_few_directions_are_met_by_chance_unless_little_is_left_even_of_those_in_which_roundings_hardly_move():
+    """Six effects, all mostly along one axis, and by a tenth of that along one more each."""
+    effects = [np.concatenate([[1.0], 0.1 * row]) for row in np.eye(6)]
+    assert _met_by_chance(effects, 0.3) > 0.9
+    # In each of five directions effects reach 0.1 / sqrt(6 * 1.01) of their size.
+    assert _met_by_chance(effects, 0.001) == pytest.approx((0.001 * np.sqrt(6 * 1.01) / 0.1) ** 5, rel=1e-6)
 
 
 def test_what_makes_all_numbers_a_little_smaller_is_not_taken_for_numbers_that_are_cut_off():

@@ -176,7 +176,7 @@ def _best(
     drawn = np.random.default_rng(0)
     others = [moved(best, drawn) for _ in range(_DRAWN)]
     as_large = sum(abs(size - ways.before) <= left for size in sizes)  # all others leave more
-    by_chance = as_large * (left / ways.before) ** (_dimensions(others) - 1)
+    by_chance = as_large * _met_by_chance(others, left / ways.before)
     nearest = min(_left(error, each) for each in (*others, *_smaller(best, moved, error)))
     if by_chance < _CHANCE and left < _SHARE * nearest:
         mistakes, extents = zip(*best.parts, strict=True)
@@ -199,10 +199,19 @@ def _sized_alike(every: Iterable[_Rounding], moved: _Moved, size: float) -> Iter
             yield one, effect
 
 
-def _dimensions(effects: Sequence[Array]) -> float:
-    """In how many directions of as many as there are numbers roundings move a result: the fewer, the more alike."""
+def _met_by_chance(effects: Sequence[Array], share: float) -> float:
+    """How likely an effect as large as an error leaves no more than a share of it, by those of roundings at random.
+
+    They move a result in as many directions as there are numbers, or in fewer: the fewer, the more alike they are. In
+    each but the error's own a small share is met the less often, the farther effects reach there.
+    """
     cosines = [explained(one, other) for one, other in itertools.combinations(effects, 2)]
-    return 1 / max(float(np.mean(cosines)), 1 / effects[0].size)
+    by_number = float(share ** (1 / max(float(np.mean(cosines)), 1 / effects[0].size) - 1))
+    directions = np.array([each / (np.linalg.norm(each) or 1.0) for each in effects])
+    if not np.isfinite(directions).all():
+        return by_number
+    reaches = np.linalg.svd(directions, compute_uv=False)[1:] / math.sqrt(len(effects))
+    return min(by_number, float(np.divide(share, reaches, where=reaches > share, out=np.ones_like(reaches)).prod()))
 
 
 def _smaller(one: _Rounding, moved: _Moved, error: Array) -> Iterator[Array]:
