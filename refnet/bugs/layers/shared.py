@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
@@ -34,14 +34,27 @@ _SHORT: Mapping[str, tuple[Mapping[str, Any], Callable[[Array], Array]]] = {
     **{f"{store} truncated": ({"store": store}, partial(truncated, store=store)) for store in _STORES},
     **{f"{form.places} {form.kind}": (form.facts, form.read) for form in FORMS if form.kind == "decimals"},
 }
-# Slope and offset of the line that is cut off at 0 and 1, and what that is multiplied by; None of a true sigmoid.
-_SIGMOIDS: Mapping[str, tuple[float, float, float] | None] = {
-    "fifth": (0.2, 0.5, 1.0),
-    "half": (0.5, 0.5, 1.0),
+
+
+class _Hard(NamedTuple):
+    """A hard sigmoid: a line that is cut off at 0 and 1, and what that is multiplied by."""
+
+    formula: str
+    slope: float
+    offset: float = 0.5
+    factor: float = 1.0
+
+
+# A sixth that is written with few decimals, of relu6(x + 3) or of x.
+_ROUNDED = (
+    *(_Hard(f"{sixth} relu6(x + 3)", 1 / 6, factor=6 * sixth) for sixth in _SIXTHS),
+    *(_Hard(f"clip({sixth} x + 0.5, 0, 1)", sixth) for sixth in _SIXTHS),
+)
+_SIGMOIDS: Mapping[str, _Hard | None] = {
+    "fifth": _Hard("clip(0.2 x + 0.5, 0, 1)", 0.2),
+    "half": _Hard("clip((x + 1) / 2, 0, 1)", 0.5),
     "true": None,
-    # A sixth that is written with few decimals.
-    **{f"{sixth} relu6(x + 3)": (1 / 6, 0.5, 6 * sixth) for sixth in _SIXTHS},
-    **{f"clip({sixth} x + 0.5, 0, 1)": (sixth, 0.5, 1.0) for sixth in _SIXTHS},
+    **{each.formula: each for each in _ROUNDED},
 }
 
 
@@ -52,22 +65,22 @@ def hsigmoid_shared(segment: Segment) -> Iterator[Change]:
     """
     gates = [node for node in segment.nodes("hard_sigmoid") if node.name in segment.parts.gates]
     swishes = list(segment.nodes("hard_swish"))
-    for form, line in _SIGMOIDS.items() if gates and swishes else ():
+    for form, hard in _SIGMOIDS.items() if gates and swishes else ():
+        facts = {} if hard is None else {"formula": hard.formula}
         for node in gates:
-            yield Change(node.name, form, {"formula": form}, nodes={node.name: _sigmoid(node.name, node, line)})
+            yield Change(node.name, form, facts, nodes={node.name: _sigmoid(node.name, node, hard)})
         for node in swishes:
             gate = f"{node.name}.gate"
             product = Node(node.name, "scale", (*node.inputs, gate))
-            yield Change(node.name, form, {"formula": form}, nodes={node.name: (*_sigmoid(gate, node, line), product)})
+            yield Change(node.name, form, facts, nodes={node.name: (*_sigmoid(gate, node, hard), product)})
 
 
-def _sigmoid(name: str, node: Node, line: tuple[float, float, float] | None) -> tuple[Node, ...]:
-    """A sigmoid of what a node reads: a hard one of a slope and an offset, and times a factor, or a true one."""
-    if line is None:
+def _sigmoid(name: str, node: Node, hard: _Hard | None) -> tuple[Node, ...]:
+    """A sigmoid of what a node reads, a hard or a true one."""
+    if hard is None:
         return (Node(name, "sigmoid", node.inputs),)
-    slope, offset, factor = line
-    hard = Node(name, "hard_sigmoid", node.inputs, {}, {"slope": slope, "offset": offset})
-    return (hard,) if factor == 1 else with_factor(hard, factor)
+    line = Node(name, "hard_sigmoid", node.inputs, {}, {"slope": hard.slope, "offset": hard.offset})
+    return (line,) if hard.factor == 1 else with_factor(line, hard.factor)
 
 
 def act_exchanged(segment: Segment) -> Iterator[Change]:

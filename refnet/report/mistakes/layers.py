@@ -262,8 +262,6 @@ LAYER_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "relu6-relu": _OTHER_ACT,
     "act-swap": _OTHER_ACT,
     "hsigmoid-shared": {
-        "fifth": "the hard sigmoid, of gates and in hard swish, is clip(0.2 x + 0.5, 0, 1)",
-        "half": "the hard sigmoid, of gates and in hard swish, is clip((x + 1) / 2, 0, 1)",
         "true": "the sigmoid, of gates and in swish, is the true one",
         OTHER: "the hard sigmoid, of gates and in hard swish, is {formula}",
     },
