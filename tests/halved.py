@@ -10,6 +10,7 @@ from refnet.session.halves import Half
 from refnet.session.pair import half_program
 from refnet.session.program import Programs
 from refnet.session.steps import steps
+from refnet.session.weights import Weights
 
 __all__ = ["made_alone", "made_in_halves"]
 
@@ -18,7 +19,7 @@ def programs(graph, params, keep) -> Programs:
     folded, arrays = fold_batch_norm(graph, params, keep=keep)
     sizes = shapes(folded)
     kept = {name if name in folded else graph[name].inputs[0] for name in (*keep, *graph.outputs)}
-    return Programs(steps(folded, sizes, kept), arrays, sizes, kept)
+    return Programs(steps(folded, sizes, kept), Weights(arrays.items()), sizes, kept)
 
 
 def stretches(program):

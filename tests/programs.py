@@ -11,6 +11,7 @@ from refnet.graph import SOURCE, Graph, Node, Recipe, check
 from refnet.readings.shapes import shapes
 from refnet.session.program import Programs
 from refnet.session.steps import steps
+from refnet.session.weights import Weights
 
 
 def spatial(name, op, source, w, stride=(1, 1), pad=1, **attrs):
@@ -29,15 +30,19 @@ def programs(*nodes, keep=(), dtype=np.float32, returns=()):
     graph = check(Graph(Recipe("", 1.0, (6, 8), 1, 4), nodes, returns))
     sizes = shapes(graph)
     kept = {*keep, *graph.outputs}
-    return Programs(steps(graph, sizes, kept), random_params(graph, dtype), sizes, kept)
+    return Programs(steps(graph, sizes, kept), Weights(random_params(graph, dtype).items()), sizes, kept)
 
 
 def made(*nodes, **options):
     found = programs(*nodes, **options)
     one = found.of(1)
     return SimpleNamespace(
-        calls=one.early, kept=one.kept, loads=one.loads, buffers=found.buffers, weights=found.weights
+        calls=one.early, kept=one.kept, loads=one.loads, buffers=found.buffers, weights=packed_bytes(found)
     )
+
+
+def packed_bytes(found):
+    return sum(array.nbytes for array in found.weights.packed.values())
 
 
 def products(one):

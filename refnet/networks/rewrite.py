@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,16 @@ from refnet.errors import RequestError
 from refnet.graph import Graph, Node
 from refnet.ops import CONVOLUTIONS
 
-__all__ = ["fold_batch_norm", "fold_graph", "fold_terms", "norms", "norms_ahead", "returning", "unfold_graph"]
+__all__ = [
+    "fold_batch_norm",
+    "fold_graph",
+    "fold_terms",
+    "folded_arrays",
+    "norms",
+    "norms_ahead",
+    "returning",
+    "unfold_graph",
+]
 
 Params = Mapping[str, npt.NDArray[Any]]
 
@@ -45,15 +54,19 @@ def fold_batch_norm(
     --------
     >>> folded, _ = fold_batch_norm(graph, params)  # doctest: +SKIP
     """
-    folded, before = norms(graph, keep), {node.name: node for node in graph.nodes}
-    made = fold_graph(graph, keep)
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    for node in made.nodes:
-        own = {slot: params[f"{node.name}.{slot}"] for slot in before[node.name].params}
+    return fold_graph(graph, keep), dict(folded_arrays(graph, params, keep))
+
+
+def folded_arrays(graph: Graph, params: Params, keep: Collection[str] = ()) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """The params of what `fold_batch_norm` makes, one by one; what nothing was worked into is as it was given."""
+    folded = norms(graph, keep)
+    left = {norm.name for norm in folded.values()}
+    for node in graph.nodes:
+        own = {slot: params[f"{node.name}.{slot}"] for slot in node.params}
         if node.name in folded:
-            own = _folded(node, own, folded[node.name], params)
-        arrays |= {f"{node.name}.{slot}": array for slot, array in own.items()}
-    return made, arrays
+            own = _folded(own, folded[node.name], params)
+        if node.name not in left:
+            yield from ((f"{node.name}.{slot}", array) for slot, array in own.items())
 
 
 def fold_terms(graph: Graph, params: Params, keep: Collection[str] = ()) -> dict[str, npt.NDArray[Any]]:
@@ -135,7 +148,7 @@ def norms_ahead(graph: Graph) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _folded(conv: Node, own: Params, norm: Node, params: Params) -> dict[str, npt.NDArray[Any]]:
+def _folded(own: Params, norm: Node, params: Params) -> dict[str, npt.NDArray[Any]]:
     """The arrays of a convolution with its batch norm worked in."""
     dtype = own["w"].dtype
     gamma, beta, mean, var = (params[f"{norm.name}.{slot}"].astype(np.float64) for slot in norm.params)

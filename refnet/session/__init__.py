@@ -22,13 +22,14 @@ import numpy.typing as npt
 from refnet import child
 from refnet.errors import RequestError
 from refnet.graph import SOURCE, Graph
-from refnet.networks.rewrite import fold_batch_norm
+from refnet.networks.rewrite import fold_graph, folded_arrays
 from refnet.readings.shapes import shapes
 from refnet.session.halves import is_halvable
 from refnet.session.pace import Pace
 from refnet.session.pair import Pair, Start
 from refnet.session.program import Copies, Programs
 from refnet.session.steps import steps
+from refnet.session.weights import Weights
 from refnet.session.workers import WorkerPool
 from refnet.shares import cores
 from refnet.threads import numpy_threads
@@ -96,17 +97,14 @@ class Session:
         self.threads = cores() if threads is None else threads
         self._chosen = threads is not None
         self._halved = self.threads > 1 and is_halvable()
-        folded, arrays = fold_batch_norm(graph, params, keep=keep)
-        # What folding has left is the caller's: a worker that starts later must not see later changes.
-        arrays = {name: array.copy() if array is params.get(name) else array for name, array in arrays.items()}
+        folded, arrays = fold_graph(graph, keep), folded_arrays(graph, params, keep)
         # The tensor of a batch norm that was folded is now its convolution's.
         names = {name: name if name in folded else graph[name].inputs[0] for name in (*keep, *graph.outputs)}
         sizes = shapes(folded)
         kept = set(names.values())
         self._folded = folded
         self.steps = steps(folded, sizes, kept)
-        self._programs = Programs(self.steps, arrays, sizes, kept)
-        del arrays  # so that weights are let go when they are packed
+        self._programs = Programs(self.steps, Weights(arrays), sizes, kept)
         self._programs.of(1, halved=self._halved)
         self._sizes, self._dtype = sizes, self._programs.dtype
         self._names, self._outputs = names, graph.outputs
@@ -126,7 +124,7 @@ class Session:
     @property
     def weight_bytes(self) -> int:
         """Memory for the packed weights, in this process."""
-        return self._programs.weights
+        return sum(array.nbytes for array in self._programs.weights.packed.values())
 
     def __call__(self, x: Array) -> Any:
         """Run a batch, (N, C, H, W) -> the tensor that the network returns; of several, {name: tensor} in order.
@@ -207,7 +205,7 @@ class Session:
             raise RequestError(f"input: {x.shape} {x.dtype}; take {wanted}")
 
     def _start_workers(self) -> None:
-        self._take_workers(lambda: WorkerPool(self.threads - 1, self._folded, self._programs.params))
+        self._take_workers(lambda: WorkerPool(self.threads - 1, self._folded, self._programs.weights.params))
 
     def _take_workers(self, made: Callable[[], WorkerPool]) -> None:
         """Have workers, unless those of another session are at work."""
@@ -267,7 +265,7 @@ class Session:
         """A worker to run half of an image, if there is one or its time has come."""
         if self._pool is None:
             if self._start is None and self._pace.wants_worker:
-                self._start = Start(self._folded, self._programs.params)
+                self._start = Start(self._folded, self._programs.weights.params)
             if self._start is not None and self._start.pool is not None:
                 self._take_workers(partial(_same, self._start.pool))
         if self._pool is not None and self._pair is None:

@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
+from refnet.session.pages import large_pages
+
 __all__ = ["Arena"]
 
 Array = npt.NDArray[Any]
 
 _LINE = 64  # bytes of a cache line: where tensors begin
-_PAGE = 4096
 _MOST = min(2**42, sys.maxsize)  # bytes that an array may seem to have: 2 GiB where addresses have 32 bits
 
 
@@ -40,9 +41,7 @@ class Arena:
         elif memory is not None:
             self._block = memory
         else:
-            raw = np.zeros(size * dtype.itemsize + _PAGE, np.uint8)
-            start = -raw.ctypes.data % _PAGE
-            self._block = raw[start : start + size * dtype.itemsize].view(dtype)
+            self._block = large_pages(size * dtype.itemsize).view(dtype)
 
     def empty(self) -> None:
         """Let everything go."""

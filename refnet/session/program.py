@@ -20,6 +20,7 @@ from refnet.session.halves import Half
 from refnet.session.residual import write_residual
 from refnet.session.stem import write_stem
 from refnet.session.steps import InvertedResidual, Pointwise, Pool, Rename, Single, Stem, Step, sources
+from refnet.session.weights import Weights
 from refnet.session.writer import TILE, CallWriter, Shape, copied, even
 
 __all__ = ["Copies", "Program", "Programs"]
@@ -109,21 +110,16 @@ class Programs:
     Parameters
     ----------
     steps : from `steps.steps`
-    params : of the nodes that they stand for, of one dtype; float32 is taken where there are none
+    weights : of the nodes that they stand for, of one dtype
     shapes : of every tensor, without the batch axis
     keep : names of tensors that outlive the run
-
-    Attributes
-    ----------
-    params : those, as far as weights are not packed, in memory that they share with the packed ones
     """
 
     def __init__(
-        self, steps: Sequence[Step], params: Mapping[str, Array], shapes: Mapping[str, Shape], keep: Collection[str]
+        self, steps: Sequence[Step], weights: Weights, shapes: Mapping[str, Shape], keep: Collection[str]
     ) -> None:
-        self._steps, self.params, self._shapes, self._keep = steps, dict(params), shapes, keep
-        self.dtype = next((array.dtype for array in params.values()), np.dtype(np.float32))
-        self._packed: dict[tuple[Any, ...], Array] = {}
+        self._steps, self.weights, self._shapes, self._keep = steps, weights, shapes, keep
+        self.dtype = weights.dtype
         self._memory: Arena | None = None
         self._made: dict[tuple[int, bool], Program] = {}
         self._late = _late(steps, shapes)
@@ -163,14 +159,14 @@ class Programs:
     ) -> Program:
         if half is not None:
             half.meetings = 0
-        early = CallWriter(self.params, self._shapes, arena, self._packed, halved=halved, half=half, shared=shared)
+        early = CallWriter(self.weights, self._shapes, arena, halved=halved, half=half, shared=shared)
         if images == 1 or self._late == len(self._steps):
             if not self._laid_out:
                 early.new(SOURCE)
             begins, _ = _write(early, self._steps, self._keep)
             return Program(early, early, begins, self._keep)
         first, last = self._steps[: self._late], self._steps[self._late :]
-        late = CallWriter(self.params, self._shapes, arena, self._packed, images)
+        late = CallWriter(self.weights, self._shapes, arena, images)
         made = {step.end for step in first}
         carried = sorted({name for step in last for name in sources(step)} & made)
         for name in carried:
@@ -186,11 +182,6 @@ class Programs:
     def buffers(self) -> int:
         """Bytes of memory that runs take."""
         return 0 if self._memory is None else self._memory.size * self.dtype.itemsize
-
-    @property
-    def weights(self) -> int:
-        """Bytes of packed weights."""
-        return sum(array.nbytes for array in self._packed.values())
 
 
 def _late(steps: Sequence[Step], shapes: Mapping[str, Shape]) -> int:

@@ -75,7 +75,7 @@ class Taps:
         self.step = self.sw // apart  # columns of a phase between the windows of neighbouring outputs
         self.columns = repetitions(Q, self.R * self.S * self.C) if self.step == 1 else 1
         w = writer.params[f"{conv.name}.w"][own]
-        packed = writer.pack(
+        packed = writer.stored.pack(
             (conv.name, "taps", own.start, self.C), lambda: self._packed(w / writer.number(6) if six else w)
         )
         even = len(range(0, self.S, apart))
@@ -92,9 +92,7 @@ class Taps:
     def _packed(self, w: Array) -> Array:
         """(C, R, S) -> (R, S, columns*C), phase by phase."""
         taps, apart = w.transpose(1, 2, 0), len(self.phases)
-        return np.ascontiguousarray(
-            np.tile(np.concatenate([taps[:, index::apart] for index in range(apart)], axis=1), self.columns)
-        )
+        return np.tile(np.concatenate([taps[:, index::apart] for index in range(apart)], axis=1), self.columns)
 
     def scratch(self, rows: int) -> list[Array]:
         """Memory for the second sums, if there are two."""

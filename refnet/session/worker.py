@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from refnet.session.halves import Half
 from refnet.session.pair import half_program
 from refnet.session.program import Program, Programs
 from refnet.session.steps import steps
+from refnet.session.weights import Weights
 from refnet.session.workers import field
 from refnet.threads import numpy_threads
 
@@ -35,7 +36,7 @@ def serve_session() -> None:
     os.dup2(2, 1)  # whatever prints must not be taken for an answer
     requests = sys.stdin.buffer
     graph: Any = None
-    params: Any = None
+    weights: Any = None
     session: Session | None = None
     shared: Any = None
     half: tuple[Half, Program] | None = None
@@ -44,25 +45,26 @@ def serve_session() -> None:
             match pickle.load(requests):
                 case str() as path, dtype, int() as count:
                     shared = np.memmap(path, dtype, "r+", shape=(count,))
-                    session = session or Session(graph, params, threads=1)
+                    session = session or Session(graph, weights.params, threads=1)
                 case int() as start, int() as stop, int() as group:
                     assert session is not None
                     for place, y in enumerate(session.in_groups(shared["x"][start:stop], group).values()):
                         shared[field(place)][start:stop] = y
                 case str() as path, keep:
-                    half = _half(graph, params, keep, np.memmap(path, np.uint8, "r+"))
+                    half = _half(graph, weights, keep, np.memmap(path, np.uint8, "r+"))
                 case int() as before:
                     assert half is not None
                     _run(*half, before)
                     continue
                 case graph, params:
-                    pass
+                    weights = Weights(params.items())
+                    del params
             answers.write(b"+")
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):  # who asks has ended, perhaps in mid-sentence
             return
 
 
-def _half(graph: Graph, params: Mapping[str, Array], keep: Collection[str], memory: Array) -> tuple[Half, Program]:
+def _half(graph: Graph, weights: Weights, keep: Collection[str], memory: Array) -> tuple[Half, Program]:
     """The second half of an image, and its calls."""
     parent = os.getppid()
 
@@ -71,7 +73,7 @@ def _half(graph: Graph, params: Mapping[str, Array], keep: Collection[str], memo
             raise EOFError
 
     sizes, half = shapes(graph), Half(1, wait)
-    programs = Programs(steps(graph, sizes, keep), params, sizes, keep)
+    programs = Programs(steps(graph, sizes, keep), weights, sizes, keep)
     return half, half_program(programs, half, lambda size: memory)
 
 

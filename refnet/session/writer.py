@@ -19,6 +19,7 @@ from refnet.readings import fast
 from refnet.session.arena import Arena
 from refnet.session.halves import Half, halves, in_vectors
 from refnet.session.steps import Pointwise
+from refnet.session.weights import Weights
 from refnet.threads import has_small_kernels
 
 # np.clip goes through three Python functions to reach this, which has no public name.
@@ -52,23 +53,22 @@ class CallWriter:
     calls : (function, arguments), in order
     loads : (a buffer, which part of an image it takes)
     values : the memory of each tensor
-    packed : weights as the calls read them, by (node, what)
-    params : of the nodes; weights that are packed as they are take the place of what was there
+    stored : the weights, as they are and as the calls read them
     """
 
     def __init__(
         self,
-        params: dict[str, Array],
+        stored: Weights,
         shapes: Mapping[str, Shape],
         arena: Arena,
-        packed: dict[tuple[Any, ...], Array],
         images: int = 1,
         *,
         halved: bool = False,
         half: Half | None = None,
         shared: Arena | None = None,
     ) -> None:
-        self.params, self.shapes, self.arena, self.packed, self.images = params, shapes, arena, packed, images
+        self.stored, self.params, self.shapes, self.images = stored, stored.params, shapes, images
+        self.arena = arena
         self.halved, self.half, self.shared = halved, half, arena if shared is None else shared
         self.calls: list[Call] = []
         self.loads: list[tuple[Array, Any]] = []
@@ -166,7 +166,7 @@ class CallWriter:
             if whole < K:
                 self.call(np.matmul, x, w[whole:].T, z[:, whole:])
         else:
-            self.call(np.matmul, x, self.pack((unit.conv.name, "w"), lambda: np.ascontiguousarray(w.T)), z)
+            self.call(np.matmul, x, self.stored.pack((unit.conv.name, "w"), lambda: w.T), z)
         own = slice(parts[0].start, parts[-1].stop)
         b = self.bias(unit, 1, own)
         if b is not None:
@@ -176,7 +176,7 @@ class CallWriter:
         """The mean of some channels, or a sixth of it where x is six times as large: (m, pixels, C) -> (m, C)."""
         m, pixels, C = x.shape
         over = 6 * pixels if six else pixels
-        mean = self.pack(("mean", pixels, six), lambda: np.full((1, pixels), 1 / over, self.number))
+        mean = self.stored.pack(("mean", pixels, six), lambda: np.full((1, pixels), 1 / over, self.number))
         if m > 1:
             self.call(np.matmul, mean, x, into.reshape(m, 1, C))
             return
@@ -256,20 +256,12 @@ class CallWriter:
 
     # Weights, packed once.
 
-    def pack(self, key: tuple[Any, ...], make: Callable[[], Array]) -> Array:
-        """An array that is made the first time that it is asked for."""
-        if key not in self.packed:
-            self.packed[key] = make()
-        return self.packed[key]
-
     def weights(self, unit: Unit, *, six: bool = False) -> Array:
         """(C, K); a sixth of them, where what they multiply is six times as large."""
-        name = f"{unit.conv.name}.w"
-        w = self.params[name]
-        packed = self.pack((unit.conv.name, "w"), lambda: np.ascontiguousarray(w.T / self.number(6) if six else w.T))
-        if not six:
-            self.params[name] = packed.T  # the same numbers: no second copy of them is held
-        return packed
+        key, name = (unit.conv.name, "w"), f"{unit.conv.name}.w"
+        if six:
+            return self.stored.pack(key, lambda: self.params[name].T / self.number(6))
+        return self.stored.transposed(key, name)
 
     def bias(self, unit: Unit, W: int, own: slice | None = None) -> Array | None:
         """(W*K,): the bias, or some of it, repeated along a row, so that it is added in long runs."""
@@ -277,7 +269,7 @@ class CallWriter:
         if b is None:
             return None
         first, some = (0, b) if own is None else (own.start, b[own])
-        return some if W == 1 else self.pack((unit.conv.name, "b", first, len(some)), lambda: np.tile(some, W))
+        return some if W == 1 else self.stored.pack((unit.conv.name, "b", first, len(some)), lambda: np.tile(some, W))
 
 
 def together(pixels: int, C: int, K: int) -> int:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from programs import pointwise, products, spatial
+from programs import packed_bytes, pointwise, products, spatial
 
 from refnet import build, random_params
 from refnet.graph import SOURCE, Graph, Node, Recipe, Unit, check
@@ -17,6 +17,7 @@ from refnet.readings.shapes import shapes
 from refnet.session.arena import Arena
 from refnet.session.program import SMALL, Programs
 from refnet.session.steps import steps
+from refnet.session.weights import Weights
 from refnet.session.writer import CallWriter, together
 
 LARGE = spatial("stem", "conv2d", SOURCE, (4, 3, 3, 3), (2, 2))
@@ -26,7 +27,7 @@ SIDE = 2 * int(SMALL**0.5) + 2  # of an image whose first map is large, and the 
 def grouped(nodes, images, keep=()):
     graph = check(Graph(Recipe("", 1.0, (SIDE, SIDE), 1, 3), nodes))
     sizes, kept = shapes(graph), {*keep, *graph.outputs}
-    programs = Programs(steps(graph, sizes, kept), random_params(graph), sizes, kept)
+    programs = Programs(steps(graph, sizes, kept), Weights(random_params(graph).items()), sizes, kept)
     return programs, programs.of(images)
 
 
@@ -91,9 +92,9 @@ def test_programs_of_all_groups_share_their_weights_and_their_memory(tile):
     """Besides, a group takes two small maps of each image, 9 x 9 x 4, where a tile has one image at most."""
     tile(81 * 64)
     programs, _ = grouped(late_block(), 1)
-    alone, weights = programs.buffers, programs.weights
+    alone, weights = programs.buffers, packed_bytes(programs)
     programs.of(8)
-    assert programs.weights == weights
+    assert packed_bytes(programs) == weights
     assert programs.buffers <= alone + 2 * 8 * 4 * 336
     most = programs.buffers
     for images in range(8, 0, -1):
@@ -119,7 +120,7 @@ def test_a_group_takes_little_more_memory_than_an_image(model, alone, grouped):
     graph = build(f"torchvision/{model}")
     folded, params = fold_batch_norm(graph, random_params(graph))
     sizes, kept = shapes(folded), set(folded.outputs)
-    programs = Programs(steps(folded, sizes, kept), params, sizes, kept)
+    programs = Programs(steps(folded, sizes, kept), Weights(params.items()), sizes, kept)
     programs.of(1)
     assert programs.buffers <= alone * 2**20
     programs.of(8)
@@ -147,7 +148,7 @@ def test_a_divided_product_is_the_product(monkeypatch, gated):
     rng = np.random.default_rng(0)
     x, w = rng.random((2, 784, 48), np.float32), rng.random((2, 48, 144) if gated else (48, 144), np.float32)
     z = np.zeros((2, 784, 160), np.float32)
-    writer = CallWriter({}, {}, Arena(np.dtype(np.float32)), {})
+    writer = CallWriter(Weights([]), {}, Arena(np.dtype(np.float32)))
     writer.product(x, w, z[..., 8:152])
     ((call, args),) = writer.calls
     call(*args)
@@ -166,7 +167,7 @@ def test_several_vectors_are_multiplied_a_few_columns_at_a_time_where_blas_has_k
     monkeypatch.setattr("refnet.session.writer.has_small_kernels", lambda: small)
     rng = np.random.default_rng(0)
     x, w, b = (rng.random(shape, np.float32) for shape in ((3, 48), (150, 48), 150))
-    writer = CallWriter({"head.w": w, "head.b": b}, {}, Arena(np.dtype(np.float32)), {})
+    writer = CallWriter(Weights([("head.w", w), ("head.b", b)]), {}, Arena(np.dtype(np.float32)))
     z = np.zeros((3, 150), np.float32)
     writer.vectors(Unit(pointwise("head", "x", 150, 48), None, None), x, z, [slice(0, 150)])
     found = []
@@ -175,5 +176,5 @@ def test_several_vectors_are_multiplied_a_few_columns_at_a_time_where_blas_has_k
         if call is np.matmul:
             found += [(3, 48, args[1].shape[-1])] * (args[1].size // (48 * args[1].shape[-1]))
     assert found == products
-    assert bool(writer.packed.keys() & {("head", "w")}) is not small
+    assert bool(writer.stored.packed.keys() & {("head", "w")}) is not small
     np.testing.assert_allclose(z, x @ w.T + b, rtol=1e-5)

@@ -33,7 +33,7 @@ def test_a_kernel_is_repeated_along_a_row_until_it_has_about_so_many_numbers():
 def test_weights_that_are_packed_as_they_are_are_held_once():
     one = programs(STEM, pointwise("a", "stem", 10, 4))
     one.of(1)
-    w, packed = one.params["a.w"], one._packed["a", "w"]
+    w, packed = one.weights.params["a.w"], one.weights.packed["a", "w"]
     assert np.shares_memory(w, packed)
     assert np.array_equal(w, packed.T)
 

@@ -1,0 +1,41 @@
+"""Memory in large pages, where the system has them.
+
+A core remembers where some two thousand pages of 4 KiB lie, which is less than the weights of most networks: it looks
+up thousands of places in every run. Of pages of 2 MiB there are a dozen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["large_pages"]
+
+_LARGE = 2**21
+
+
+def large_pages(size: int) -> npt.NDArray[Any]:
+    """So many bytes of zeros, which begin at a page; memory is taken page by page, when it is first written.
+
+    Raises
+    ------
+    MemoryError
+        if there is no room for them.
+    """
+    advice: int | None = getattr(mmap, "MADV_HUGEPAGE", None)  # Linux
+    if advice is not None and size >= _LARGE:
+        whole = -(-size // _LARGE) * _LARGE
+        with contextlib.suppress(OSError):
+            memory = mmap.mmap(-1, whole + _LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            every = np.frombuffer(memory, np.uint8)
+            start = -every.ctypes.data % _LARGE
+            with contextlib.suppress(OSError):  # of a system without large pages
+                memory.madvise(advice, start, whole)
+            return every[start : start + size]
+    every = np.zeros(size + mmap.PAGESIZE, np.uint8)
+    start = -every.ctypes.data % mmap.PAGESIZE
+    return every[start : start + size]

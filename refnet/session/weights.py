@@ -1,0 +1,69 @@
+"""The weights of a network as the calls of a session read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from refnet.session.pages import large_pages
+
+__all__ = ["Weights"]
+
+Array = npt.NDArray[Any]
+Key = tuple[Any, ...]
+
+_LINE = 64  # bytes of a cache line: where arrays begin
+_BLOCK = 2**25  # bytes that are asked for at once; only pages that are written are taken
+
+
+class Weights:
+    """Copies of params, and what calls read in their place, one behind another in large pages.
+
+    Parameters
+    ----------
+    params : (name, array); none is held while the next one is made
+
+    Attributes
+    ----------
+    params : the copies by name
+    packed : what was made of them, by (node, what)
+    """
+
+    def __init__(self, params: Iterable[tuple[str, Array]]) -> None:
+        self._block, self._used = np.empty(0, np.uint8), 0
+        self.params = {name: self._held(array) for name, array in params}
+        self.packed: dict[Key, Array] = {}
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the params; float32 where there are none."""
+        return next((array.dtype for array in self.params.values()), np.dtype(np.float32))
+
+    def pack(self, key: Key, make: Callable[[], Array]) -> Array:
+        """An array that is made the first time that it is asked for."""
+        if key not in self.packed:
+            self.packed[key] = self._held(make())
+        return self.packed[key]
+
+    def transposed(self, key: Key, name: str) -> Array:
+        """A matrix of the params, transposed in its own memory, so that it is held once: (K, C) -> (C, K)."""
+        if key not in self.packed:
+            w = self.params[name]
+            rows = np.ascontiguousarray(w.T)
+            packed = w.reshape(rows.shape)
+            np.copyto(packed, rows)
+            self.packed[key], self.params[name] = packed, packed.T
+        return self.packed[key]
+
+    def _held(self, array: Array) -> Array:
+        """A copy of an array, behind the last one."""
+        first = -(-self._used // _LINE) * _LINE
+        if first + array.nbytes > len(self._block):
+            self._block, first = large_pages(max(_BLOCK, array.nbytes)), 0
+        self._used = first + array.nbytes
+        held = self._block[first : self._used].view(array.dtype).reshape(array.shape)
+        np.copyto(held, array)
+        return held
