@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import time
 from collections.abc import Collection
 from typing import Any
 
@@ -21,6 +22,7 @@ from refnet.readings.shapes import shapes
 from refnet.session import Session
 from refnet.session.halves import Half
 from refnet.session.pair import half_program
+from refnet.session.pipes import eagerness, has_come
 from refnet.session.program import Program, Programs
 from refnet.session.steps import steps
 from refnet.session.weights import Weights
@@ -40,8 +42,11 @@ def serve_session() -> None:
     session: Session | None = None
     shared: Any = None
     half: tuple[Half, Program] | None = None
+    worked = 0.0  # seconds, at the last message
     while True:
         try:
+            has_come(requests, None, eagerness(worked))
+            began = time.monotonic()
             match pickle.load(requests):
                 case str() as path, dtype, int() as count:
                     shared = np.memmap(path, dtype, "r+", shape=(count,))
@@ -55,10 +60,12 @@ def serve_session() -> None:
                 case int() as before:
                     assert half is not None
                     _run(*half, before)
+                    worked = time.monotonic() - began
                     continue
                 case graph, params:
                     weights = Weights(params.items())
                     del params
+            worked = time.monotonic() - began
             answers.write(b"+")
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):  # who asks has ended, perhaps in mid-sentence
             return

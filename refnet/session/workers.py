@@ -13,7 +13,6 @@ import ctypes
 import functools
 import os
 import pickle
-import select
 import subprocess
 import tempfile
 import time
@@ -27,17 +26,16 @@ import numpy.typing as npt
 
 from refnet import child
 from refnet.graph import Graph
+from refnet.session.pipes import LOST, START, eagerness, has_done, send
 
 __all__ = ["WorkerPool", "field", "remove", "shared_memory"]
 
 Array = npt.NDArray[Any]
 Outputs = Mapping[str, Array]
 
-_LOST = (OSError, EOFError, pickle.UnpicklingError)
-
-# Seconds that a worker has: to be ready, on a machine that does other things; for its share, so many and so many times
-# what the share of this process took. One that is stopped or hangs is ended, and its share is run here.
-_START, _SHARE, _TIMES = 60.0, 30.0, 20
+# Seconds that a worker has for its share, and so many times what the share of this process took. One that is stopped
+# or hangs is ended, and its share is run here.
+_SHARE, _TIMES = 30.0, 20
 
 
 class WorkerPool:
@@ -59,9 +57,9 @@ class WorkerPool:
                 self._workers.append(_start())
         self._end = weakref.finalize(self, _stop_workers, self._owner, list(self._workers))
         for worker in self._workers:
-            with contextlib.suppress(*_LOST):
-                _send(worker, (graph, dict(params)))
-        self._workers = [worker for worker in self._workers if _answers(worker, _START)]
+            with contextlib.suppress(*LOST):
+                send(worker, (graph, dict(params)))
+        self._workers = [worker for worker in self._workers if has_done(worker, START)]
 
     def stop_workers(self) -> None:
         """End the workers, whatever they are at."""
@@ -71,16 +69,16 @@ class WorkerPool:
     def introduce(self, path: str, keep: Collection[str]) -> bool:
         """Let the first worker write its half of an image's calls; whether it has."""
         for worker in self._own()[:1]:
-            with contextlib.suppress(*_LOST):
-                _send(worker, (path, tuple(keep)))
-                return _answers(worker, _START)
+            with contextlib.suppress(*LOST):
+                send(worker, (path, tuple(keep)))
+                return has_done(worker, START)
         return False
 
     def call(self, before: int) -> bool:
         """Let the first worker run its half of an image, after so many meetings; whether there is one."""
         self._keep_off()
         for worker in self._own()[:1]:
-            with contextlib.suppress(*_LOST):
+            with contextlib.suppress(*LOST):
                 assert worker.stdin is not None
                 return os.write(worker.stdin.fileno(), pickle.dumps(before)) > 0  # it waits: the pipe is empty
         return False
@@ -118,16 +116,16 @@ class WorkerPool:
             if share.start == share.stop:
                 continue
             shared["x"][share] = x[share]
-            with contextlib.suppress(*_LOST):
-                _send(worker, (share.start, share.stop, group))
+            with contextlib.suppress(*LOST):
+                send(worker, (share.start, share.stop, group))
                 asked.append(worker)
         started = time.monotonic()
         run(x[own], _rows(y, own))
-        patience = _SHARE + _TIMES * (time.monotonic() - started)
+        took = time.monotonic() - started
         for worker, share in zip(list(self._workers), shares, strict=True):
             if share.start == share.stop:
                 continue
-            if worker in asked and _answers(worker, patience):
+            if worker in asked and has_done(worker, _SHARE + _TIMES * took, eagerness(took)):
                 for place, array in enumerate(y.values()):
                     array[share] = shared[field(place)][share]
             else:
@@ -143,9 +141,9 @@ class WorkerPool:
             path, memory = shared_memory(len(x) * dtype.itemsize)
             self._shared = memory.view(dtype)
             for worker in self._workers:
-                with contextlib.suppress(*_LOST):
-                    _send(worker, (path, dtype, len(x)))
-            self._workers = [worker for worker in self._workers if _answers(worker, _START)]
+                with contextlib.suppress(*LOST):
+                    send(worker, (path, dtype, len(x)))
+            self._workers = [worker for worker in self._workers if has_done(worker, START)]
         except OSError:
             self.stop_workers()
         finally:
@@ -206,44 +204,6 @@ def _core_asker() -> Callable[[], int] | None:
         return cast(Callable[[], int], ctypes.PyDLL(None).sched_getcpu)  # it keeps the interpreter's lock: it is short
     except (AttributeError, OSError, TypeError):  # not on Linux
         return None
-
-
-class _Pipe:
-    """What a worker reads from, as a file; a worker that reads nothing for too long is ended."""
-
-    def __init__(self, worker: subprocess.Popen[bytes]) -> None:
-        assert worker.stdin is not None
-        self._worker, self._pipe, self._until = worker, worker.stdin.fileno(), time.monotonic() + _START
-        os.set_blocking(self._pipe, False)
-
-    def write(self, data: Any) -> None:
-        data = memoryview(data).cast("B")
-        while data:
-            if not select.select([], [self._pipe], [], max(0.0, self._until - time.monotonic()))[1]:
-                self._worker.kill()
-                raise TimeoutError
-            with contextlib.suppress(BlockingIOError):
-                data = data[os.write(self._pipe, data) :]
-
-
-def _send(worker: subprocess.Popen[bytes], message: Any) -> None:
-    """Send a message, array by array, and never whole."""
-    assert worker.stdin is not None
-    if os.name == "nt":  # whose pipes cannot be waited for
-        pickle.dump(message, worker.stdin, pickle.HIGHEST_PROTOCOL)
-        worker.stdin.flush()
-    else:
-        pickle.dump(message, _Pipe(worker), pickle.HIGHEST_PROTOCOL)
-
-
-def _answers(worker: subprocess.Popen[bytes], patience: float) -> bool:
-    """Whether a worker says in time that it has done what it was asked; one that does not is ended."""
-    assert worker.stdout is not None
-    with contextlib.suppress(*_LOST, ValueError):  # of a pipe that is closed already, since this process ends
-        if os.name == "nt" or select.select([worker.stdout], [], [], patience)[0]:
-            return worker.stdout.read(1) == b"+"
-    worker.kill()
-    return False
 
 
 def _stop_workers(owner: int, workers: list[subprocess.Popen[bytes]]) -> None:
