@@ -7,6 +7,7 @@ up thousands of places in every run. Of pages of 2 MiB there are a dozen.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import mmap
 from typing import Any
 
@@ -28,9 +29,10 @@ def large_pages(size: int) -> npt.NDArray[Any]:
     """
     advice: int | None = getattr(mmap, "MADV_HUGEPAGE", None)  # Linux
     if advice is not None and size >= _LARGE:
-        whole = -(-size // _LARGE) * _LARGE
+        _return_free_memory()
+        whole = size // _LARGE * _LARGE
         with contextlib.suppress(OSError):
-            memory = mmap.mmap(-1, whole + _LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            memory = mmap.mmap(-1, size + _LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             every = np.frombuffer(memory, np.uint8)
             start = -every.ctypes.data % _LARGE
             with contextlib.suppress(OSError):  # of a system without large pages
@@ -39,3 +41,9 @@ def large_pages(size: int) -> npt.NDArray[Any]:
     every = np.zeros(size + mmap.PAGESIZE, np.uint8)
     start = -every.ctypes.data % mmap.PAGESIZE
     return every[start : start + size]
+
+
+def _return_free_memory() -> None:
+    """Let the C library return what it holds free, which is not used for pages that the system gives."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # of a library that is not GNU's
+        ctypes.CDLL(None).malloc_trim(0)

@@ -36,6 +36,7 @@ Outputs = Mapping[str, Array]
 # Seconds that a worker has for its share, and so many times what the share of this process took. One that is stopped
 # or hangs is ended, and its share is run here.
 _SHARE, _TIMES = 30.0, 20
+_ZEROS = bytes(2**16)
 
 
 class WorkerPool:
@@ -164,7 +165,8 @@ def shared_memory(size: int) -> tuple[str, Array]:
             handle, path = tempfile.mkstemp(prefix="refnet-", dir=folder)
             with open(handle, "wb") as file:
                 # Written, not only claimed: touching a page that a full disk cannot give would kill us.
-                np.zeros(size, np.uint8).tofile(file)
+                for first in range(0, size, len(_ZEROS)):
+                    file.write(_ZEROS[: size - first])
             return path, np.memmap(path, np.uint8, "r+", shape=(size,))
         except OSError:
             remove(path)
