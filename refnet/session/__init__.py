@@ -50,7 +50,8 @@ class Session:
 
     Parameters
     ----------
-    graph, params : of any network, folded or not; later changes to the arrays are not seen
+    graph, params : of any network, folded or not; later changes to the arrays are not seen. `Weights` are those of a
+        folded network, and no copy is made of them
     threads : cores to use, by default all that this process may use. The images of a batch are divided among this
         process and `threads - 1` worker processes, each of which uses one core. One image is divided between this
         process and one worker, where a network that is run again was measured to be quicker so; where more is lost by
@@ -85,7 +86,7 @@ class Session:
     def __init__(
         self,
         graph: Graph,
-        params: Mapping[str, Array],
+        params: Mapping[str, Array] | Weights,
         *,
         threads: int | None = None,
         keep: Collection[str] = (),
@@ -97,14 +98,15 @@ class Session:
         self.threads = cores() if threads is None else threads
         self._chosen = threads is not None
         self._halved = self.threads > 1 and is_halvable()
-        folded, arrays = fold_graph(graph, keep), folded_arrays(graph, params, keep)
+        folded = fold_graph(graph, keep)
+        weights = params if isinstance(params, Weights) else Weights(folded_arrays(graph, params, keep))
         # The tensor of a batch norm that was folded is now its convolution's.
         names = {name: name if name in folded else graph[name].inputs[0] for name in (*keep, *graph.outputs)}
         sizes = shapes(folded)
         kept = set(names.values())
         self._folded = folded
         self.steps = steps(folded, sizes, kept)
-        self._programs = Programs(self.steps, Weights(arrays), sizes, kept)
+        self._programs = Programs(self.steps, weights, sizes, kept)
         self._programs.of(1, halved=self._halved)
         self._sizes, self._dtype = sizes, self._programs.dtype
         self._names, self._outputs = names, graph.outputs
@@ -205,7 +207,11 @@ class Session:
             raise RequestError(f"input: {x.shape} {x.dtype}; take {wanted}")
 
     def _start_workers(self) -> None:
-        self._take_workers(lambda: WorkerPool(self.threads - 1, self._folded, self._programs.weights.params))
+        self._take_workers(lambda: WorkerPool(self.threads - 1, *self._shared()))
+
+    def _shared(self) -> tuple[Graph, Weights, Collection[str]]:
+        """What workers get."""
+        return self._folded, self._programs.weights, self._kept
 
     def _take_workers(self, made: Callable[[], WorkerPool]) -> None:
         """Have workers, unless those of another session are at work."""
@@ -265,11 +271,11 @@ class Session:
         """A worker to run half of an image, if there is one or its time has come."""
         if self._pool is None:
             if self._start is None and self._pace.wants_worker:
-                self._start = Start(self._folded, self._programs.weights.params)
+                self._start = Start(*self._shared())
             if self._start is not None and self._start.pool is not None:
                 self._take_workers(partial(_same, self._start.pool))
         if self._pool is not None and self._pair is None:
-            self._pair = Pair(self._pool, self._programs, self._kept)
+            self._pair = Pair(self._pool, self._programs)
         return self._pair
 
     def _run_paired(self, pair: Pair, x: Array, y: Mapping[str, Array]) -> tuple[float, bool]:

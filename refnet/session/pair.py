@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from refnet.graph import Graph
 from refnet.session.halves import LINES, Half
 from refnet.session.program import Copies, Program, Programs
+from refnet.session.weights import Weights
 from refnet.session.workers import WorkerPool, remove, shared_memory
 
 __all__ = ["Pair", "Start", "half_program"]
@@ -34,12 +35,12 @@ class Start:
     pool : of that worker, once it is ready
     """
 
-    def __init__(self, graph: Graph, params: Mapping[str, Array]) -> None:
+    def __init__(self, graph: Graph, weights: Weights, keep: Collection[str]) -> None:
         self.pool: WorkerPool | None = None
-        threading.Thread(target=self._make, args=(graph, params), daemon=True).start()
+        threading.Thread(target=self._make, args=(graph, weights, keep), daemon=True).start()
 
-    def _make(self, graph: Graph, params: Mapping[str, Array]) -> None:
-        self.pool = WorkerPool(1, graph, params)
+    def _make(self, graph: Graph, weights: Weights, keep: Collection[str]) -> None:
+        self.pool = WorkerPool(1, graph, weights, keep)
 
 
 class Pair:
@@ -48,16 +49,15 @@ class Pair:
     Parameters
     ----------
     programs : of this process
-    keep : the tensors that outlive a run there
     """
 
-    def __init__(self, pool: WorkerPool, programs: Programs, keep: Collection[str]) -> None:
+    def __init__(self, pool: WorkerPool, programs: Programs) -> None:
         self._pool, self._until, self._path = pool, 0.0, ""
         self._half = Half(0, self._wait)
         self._program: Program | None = None
         try:
             program = half_program(programs, self._half, self._memory)
-            if pool.introduce(self._path, keep):
+            if pool.introduce(self._path):
                 self._program = program
         except OSError:
             pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,17 +25,22 @@ class Weights:
     Parameters
     ----------
     params : (name, array); none is held while the next one is made
+    divided : names of those that `transposed` has divided already
 
     Attributes
     ----------
     params : the copies by name
-    packed : what was made of them, by (node, what)
+    packed : what was made of them, by (node, what); a copy of all, as for another process, has none of it
     """
 
-    def __init__(self, params: Iterable[tuple[str, Array]]) -> None:
+    def __init__(self, params: Iterable[tuple[str, Array]], divided: Iterable[str] = ()) -> None:
         self._block, self._used = np.empty(0, np.uint8), 0
         self.params = {name: self._held(array) for name, array in params}
         self.packed: dict[Key, Array] = {}
+        self._divided = set(divided)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.params, self._divided)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -48,14 +53,16 @@ class Weights:
             self.packed[key] = self._held(make())
         return self.packed[key]
 
-    def transposed(self, key: Key, name: str) -> Array:
-        """A matrix of the params, transposed in its own memory, so that it is held once: (K, C) -> (C, K)."""
+    def transposed(self, key: Key, name: str, over: int = 1) -> Array:
+        """A matrix of the params, (K, C) -> (C, K), divided by a number, in its own memory, so that it is held once."""
         if key not in self.packed:
             w = self.params[name]
-            rows = np.ascontiguousarray(w.T)
-            packed = w.reshape(rows.shape)
-            np.copyto(packed, rows)
+            columns = w.T if over == 1 or name in self._divided else w.T / w.dtype.type(over)
+            packed = w.reshape(columns.shape)
+            np.copyto(packed, columns)
             self.packed[key], self.params[name] = packed, packed.T
+            if over != 1:
+                self._divided.add(name)
         return self.packed[key]
 
     def _held(self, array: Array) -> Array:
@@ -67,3 +74,7 @@ class Weights:
         held = self._block[first : self._used].view(array.dtype).reshape(array.shape)
         np.copyto(held, array)
         return held
+
+
+def _restored(params: Mapping[str, Array], divided: Iterable[str]) -> Weights:
+    return Weights(params.items(), divided)

@@ -1,8 +1,8 @@
 """A worker process: reads what to do from standard input, answers with one byte on standard output.
 
-Messages come from the process that started it: first a graph and its params, then the shared memory to use, or which
-images of it to run; or the memory of an image that is computed in halves, and after how many meetings its next run
-begins, which is not answered. It ends when its input does.
+Messages come from the process that started it: first a graph, its weights and the tensors that are kept, then the
+shared memory to use, or which images of it to run; or the memory of an image that is computed in halves, and after how
+many meetings its next run begins, which is not answered. It ends when its input does.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def serve_session() -> None:
     requests = sys.stdin.buffer
     graph: Any = None
     weights: Any = None
+    keep: tuple[str, ...] = ()
     session: Session | None = None
     shared: Any = None
     half: tuple[Half, Program] | None = None
@@ -50,21 +51,20 @@ def serve_session() -> None:
             match pickle.load(requests):
                 case str() as path, dtype, int() as count:
                     shared = np.memmap(path, dtype, "r+", shape=(count,))
-                    session = session or Session(graph, weights.params, threads=1)
+                    session = session or Session(graph, weights, threads=1, keep=keep)
                 case int() as start, int() as stop, int() as group:
                     assert session is not None
                     for place, y in enumerate(session.in_groups(shared["x"][start:stop], group).values()):
                         shared[field(place)][start:stop] = y
-                case str() as path, keep:
+                case str() as path:
                     half = _half(graph, weights, keep, np.memmap(path, np.uint8, "r+"))
                 case int() as before:
                     assert half is not None
                     _run(*half, before)
                     worked = time.monotonic() - began
                     continue
-                case graph, params:
-                    weights = Weights(params.items())
-                    del params
+                case Graph() as graph, Weights() as weights, keep:
+                    pass
             worked = time.monotonic() - began
             answers.write(b"+")
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):  # who asks has ended, perhaps in mid-sentence

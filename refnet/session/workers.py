@@ -27,6 +27,7 @@ import numpy.typing as npt
 from refnet import child
 from refnet.graph import Graph
 from refnet.session.pipes import LOST, START, eagerness, has_done, send
+from refnet.session.weights import Weights
 
 __all__ = ["WorkerPool", "field", "remove", "shared_memory"]
 
@@ -45,10 +46,10 @@ class WorkerPool:
     Parameters
     ----------
     count : how many
-    graph, params : what they run
+    graph, weights, keep : what they run, to the tensors that this process keeps: their calls are those that it has
     """
 
-    def __init__(self, count: int, graph: Graph, params: Mapping[str, Array]) -> None:
+    def __init__(self, count: int, graph: Graph, weights: Weights, keep: Collection[str]) -> None:
         self._owner, self.count = os.getpid(), count
         self._core = -1  # which workers keep off
         self._shared: Array | None = None
@@ -59,7 +60,7 @@ class WorkerPool:
         self._end = weakref.finalize(self, _stop_workers, self._owner, list(self._workers))
         for worker in self._workers:
             with contextlib.suppress(*LOST):
-                send(worker, (graph, dict(params)))
+                send(worker, (graph, weights, tuple(keep)))
         self._workers = [worker for worker in self._workers if has_done(worker, START)]
 
     def stop_workers(self) -> None:
@@ -67,11 +68,11 @@ class WorkerPool:
         self._workers = []
         self._end()
 
-    def introduce(self, path: str, keep: Collection[str]) -> bool:
+    def introduce(self, path: str) -> bool:
         """Let the first worker write its half of an image's calls; whether it has."""
         for worker in self._own()[:1]:
             with contextlib.suppress(*LOST):
-                send(worker, (path, tuple(keep)))
+                send(worker, path)
                 return has_done(worker, START)
         return False
 

@@ -258,10 +258,7 @@ class CallWriter:
 
     def weights(self, unit: Unit, *, six: bool = False) -> Array:
         """(C, K); a sixth of them, where what they multiply is six times as large."""
-        key, name = (unit.conv.name, "w"), f"{unit.conv.name}.w"
-        if six:
-            return self.stored.pack(key, lambda: self.params[name].T / self.number(6))
-        return self.stored.transposed(key, name)
+        return self.stored.transposed((unit.conv.name, "w"), f"{unit.conv.name}.w", 6 if six else 1)
 
     def bias(self, unit: Unit, W: int, own: slice | None = None) -> Array | None:
         """(W*K,): the bias, or some of it, repeated along a row, so that it is added in long runs."""

@@ -45,6 +45,19 @@ def paired():
     session.stop_workers()
 
 
+def test_an_image_of_a_session_that_keeps_tensors_has_the_same_bits_beside_batches():
+    """The worker has one copy of the weights for both."""
+    keep = [f"block{number}.depthwise.act" for number in range(4, 12, 2)]
+    session, x = Session(SMALL, PARAMS, threads=2, keep=keep), random_input(SMALL, 6)
+    alone, together = session(X), session(x)
+    session._pace = Eager()
+    session.start_workers()
+    for _ in range(2):
+        assert np.array_equal(session(X), alone)
+        assert np.array_equal(session(x), together)
+    session.stop_workers()
+
+
 @pytest.fixture
 def files(monkeypatch):
     """The files that are made as shared memory."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import pickle
 import re
 from pathlib import Path
 
@@ -98,6 +99,19 @@ def test_a_matrix_is_transposed_in_its_own_memory():
         assert np.array_equal(packed, w.T)
         assert np.array_equal(weights.params["a.w"], w)
     assert np.array_equal(weights.params["a.b"], w[0])
+
+
+def test_what_another_process_gets_is_divided_once():
+    """A sixth of a matrix takes the place of the matrix."""
+    w = np.arange(12, dtype=np.float32).reshape(3, 4)
+    weights = Weights([("a.w", w), ("b.w", w)])
+    sixth = weights.transposed(("a", "w"), "a.w", 6)
+    assert np.array_equal(sixth, w.T / np.float32(6))
+    assert np.shares_memory(sixth, weights.params["a.w"])
+    sent = pickle.loads(pickle.dumps(weights))
+    for name in ("a", "b"):
+        assert np.array_equal(sent.transposed((name, "w"), f"{name}.w", 6), sixth)
+    assert not np.shares_memory(sent.params["a.w"], weights.params["a.w"])
 
 
 def test_what_is_packed_is_made_once():

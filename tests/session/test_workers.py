@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 
 from refnet import build, child, random_input, random_params
+from refnet.networks.rewrite import fold_graph, folded_arrays
 from refnet.session import Session
+from refnet.session.weights import Weights
 
 SMALL = build("torchvision/mobilenet_v3_small", width=0.35, size=(40, 56), classes=4)
 PARAMS = random_params(SMALL)
@@ -31,6 +33,16 @@ def test_worker_processes_give_the_same_bits(threads):
     for batch in (7, 2, 9):  # the shared memory grows
         x = random_input(SMALL, batch)
         assert np.array_equal(many(x), one(x))
+
+
+def test_workers_make_what_a_session_makes_that_keeps_tensors_inside_of_blocks():
+    """There a hard swish has its true size; elsewhere it is six times as large, and the next weights are a sixth."""
+    keep = [f"block{number}.depthwise.act" for number in range(4, 12, 2)]
+    one, many = (Session(SMALL, PARAMS, threads=threads, keep=keep) for threads in (1, 2))
+    x = random_input(SMALL, 6)
+    assert np.array_equal(many(x), one(x))
+    many.start_workers()
+    assert np.array_equal(many(x), one(x))
 
 
 def test_workers_do_not_see_what_was_done_to_the_params_before_they_started():
@@ -289,7 +301,8 @@ def test_what_a_worker_prints_is_no_answer(tmp_path):
     """It goes where errors go; an answer is one byte for each request."""
     np.zeros(2, [("x", "<f4", (3, 40, 56)), ("y0", "<f4", (4,))]).tofile(tmp_path / "shared")
     dtype = np.dtype([("x", "<f4", (3, 40, 56)), ("y0", "<f4", (4,))])
-    asked = b"".join(map(pickle.dumps, [(SMALL, PARAMS), (str(tmp_path / "shared"), dtype, 2), (0, 2, 1)]))
+    network = fold_graph(SMALL), Weights(folded_arrays(SMALL, PARAMS)), ()
+    asked = b"".join(map(pickle.dumps, [network, (str(tmp_path / "shared"), dtype, 2), (0, 2, 1)]))
     done = subprocess.run([sys.executable, "-c", LOUD], input=asked, env=child.environment(), capture_output=True)
     assert (done.returncode, done.stdout, done.stderr.decode().strip()) == (0, b"+++", "+" * 99)
 
