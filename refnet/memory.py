@@ -1,4 +1,4 @@
-"""Memory of a command: what one array has let go is kept for the next, not given back to the system.
+"""Memory that arrays have let go: kept for the next ones by a command, or returned to the system.
 
 The C library gives large blocks back at once; a command that makes thousands of arrays of some megabytes then spends a
 fifth of its time on pages that the system has to clear. What a command takes at most is the same. A program that
@@ -8,8 +8,10 @@ imports refnet keeps its own settings.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
+from typing import Any
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["keep_freed_memory", "return_freed_memory"]
 
 # Of glibc's malloc.h, and bytes: what is free at the top before it goes back, and from which size on a block is the
 # system's own; 32 MiB are the most that it takes.
@@ -26,8 +28,22 @@ def keep_freed_memory() -> bool:
     >>> subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() in ("True", "False")
     True
     """
+    return _option is not None and all(_option(name, value) == 1 for name, value in _SETTINGS.items())
+
+
+def return_freed_memory() -> None:
+    """Let the C library return what it holds free, before much memory is taken from the system itself."""
+    if _trim is not None:
+        _trim(0)
+
+
+def _of_c(name: str) -> Callable[..., Any] | None:
+    """A function of the C library that is GNU's; None of another one, or on a system without one."""
     try:
-        option = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another C library, or a system without one
-        return False
-    return all(option(name, value) == 1 for name, value in _SETTINGS.items())
+        found: Callable[..., Any] = getattr(ctypes.CDLL(None), name)
+    except (AttributeError, OSError, TypeError):
+        return None
+    return found
+
+
+_option, _trim = _of_c("mallopt"), _of_c("malloc_trim")

@@ -1,4 +1,4 @@
-"""A command keeps memory that is free again; a program that imports refnet does not."""
+"""A command keeps memory that is free again; a program that imports refnet does not, and can return it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,21 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 """
 
 
+RESIDENT = """
+import numpy as np
+from refnet.memory import keep_freed_memory, return_freed_memory
+def resident():
+    return int(open("/proc/self/statm").read().split()[1])
+keep_freed_memory()
+made = [np.ones(1 << 19) for _ in range(8)]
+full = resident()
+del made
+kept = resident()
+return_freed_memory()
+print(full - kept, full - resident())
+"""
+
+
 def faults(*words: str) -> int:
     done = subprocess.run(
         [sys.executable, "-c", FAULTS, *words], env=child.environment(), capture_output=True, text=True, check=True
@@ -43,3 +58,13 @@ def test_arrays_that_follow_each_other_take_the_same_pages():
     if not kept():
         pytest.skip("another C library than that of GNU")
     assert faults("keep") < 0.5 * faults()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another C library")
+def test_what_is_kept_can_be_returned():
+    """Pages of 4 KiB: most of 8 arrays of 4 MiB."""
+    if not kept():
+        pytest.skip("another C library than that of GNU")
+    done = subprocess.run([sys.executable, "-c", RESIDENT], env=child.environment(), capture_output=True, check=True)
+    while_kept, returned = map(int, done.stdout.split())
+    assert while_kept < 1000 < 7000 < returned

@@ -7,12 +7,13 @@ up thousands of places in every run. Of pages of 2 MiB there are a dozen.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import mmap
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from refnet.memory import return_freed_memory
 
 __all__ = ["large_pages"]
 
@@ -29,7 +30,7 @@ def large_pages(size: int) -> npt.NDArray[Any]:
     """
     advice: int | None = getattr(mmap, "MADV_HUGEPAGE", None)  # Linux
     if advice is not None and size >= _LARGE:
-        _return_free_memory()
+        return_freed_memory()
         whole = size // _LARGE * _LARGE
         with contextlib.suppress(OSError):
             memory = mmap.mmap(-1, size + _LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -41,9 +42,3 @@ def large_pages(size: int) -> npt.NDArray[Any]:
     every = np.zeros(size + mmap.PAGESIZE, np.uint8)
     start = -every.ctypes.data % mmap.PAGESIZE
     return every[start : start + size]
-
-
-def _return_free_memory() -> None:
-    """Let the C library return what it holds free, which is not used for pages that the system gives."""
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # of a library that is not GNU's
-        ctypes.CDLL(None).malloc_trim(0)

@@ -59,7 +59,7 @@ class Weights:
             w = self.params[name]
             columns = w.T if over == 1 or name in self._divided else w.T / w.dtype.type(over)
             packed = w.reshape(columns.shape)
-            np.copyto(packed, columns)
+            np.copyto(packed, columns)  # of what overlaps NumPy makes a copy first
             self.packed[key], self.params[name] = packed, packed.T
             if over != 1:
                 self._divided.add(name)
