@@ -2,7 +2,7 @@
 
 The C library gives large blocks back at once; a command that makes thousands of arrays of some megabytes then spends a
 fifth of its time on pages that the system has to clear. What a command takes at most is the same. A program that
-imports refnet keeps its own settings.
+imports refnet keeps its own settings; a session in it returns what is free before it takes memory for weights.
 """
 
 from __future__ import annotations
@@ -28,17 +28,19 @@ def keep_freed_memory() -> bool:
     >>> subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() in ("True", "False")
     True
     """
-    return _option is not None and all(_option(name, value) == 1 for name, value in _SETTINGS.items())
+    global _keeps
+    _keeps = _option is not None and all(_option(name, value) == 1 for name, value in _SETTINGS.items())
+    return _keeps
 
 
 def return_freed_memory() -> None:
-    """Let the C library return what it holds free, before much memory is taken from the system itself."""
-    if _trim is not None:
+    """Let the C library return what it holds free to the system, unless this process keeps it."""
+    if _trim is not None and not _keeps:
         _trim(0)
 
 
-def _of_c(name: str) -> Callable[..., Any] | None:
-    """A function of the C library that is GNU's; None of another one, or on a system without one."""
+def _of_glibc(name: str) -> Callable[..., Any] | None:
+    """A function of glibc by its name; None where there is no glibc."""
     try:
         found: Callable[..., Any] = getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):
@@ -46,4 +48,5 @@ def _of_c(name: str) -> Callable[..., Any] | None:
     return found
 
 
-_option, _trim = _of_c("mallopt"), _of_c("malloc_trim")
+_keeps = False
+_option, _trim = _of_glibc("mallopt"), _of_glibc("malloc_trim")

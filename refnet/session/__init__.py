@@ -50,8 +50,8 @@ class Session:
 
     Parameters
     ----------
-    graph, params : of any network, folded or not; later changes to the arrays are not seen. `Weights` are those of a
-        folded network, and no copy is made of them
+    graph, params : of any network, folded or not; later changes to the arrays are not seen. A worker gets the folded
+        graph and the `Weights` of the session that started it, and keeps the same tensors
     threads : cores to use, by default all that this process may use. The images of a batch are divided among this
         process and `threads - 1` worker processes, each of which uses one core. One image is divided between this
         process and one worker, where a network that is run again was measured to be quicker so; where more is lost by
@@ -98,8 +98,10 @@ class Session:
         self.threads = cores() if threads is None else threads
         self._chosen = threads is not None
         self._halved = self.threads > 1 and is_halvable()
-        folded = fold_graph(graph, keep)
-        weights = params if isinstance(params, Weights) else Weights(folded_arrays(graph, params, keep))
+        if isinstance(params, Weights):
+            folded, weights = graph, params
+        else:
+            folded, weights = fold_graph(graph, keep), Weights(folded_arrays(graph, params, keep))
         # The tensor of a batch norm that was folded is now its convolution's.
         names = {name: name if name in folded else graph[name].inputs[0] for name in (*keep, *graph.outputs)}
         sizes = shapes(folded)
@@ -275,7 +277,11 @@ class Session:
             if self._start is not None and self._start.pool is not None:
                 self._take_workers(partial(_same, self._start.pool))
         if self._pool is not None and self._pair is None:
-            self._pair = Pair(self._pool, self._programs)
+            try:
+                self._pair = Pair(self._pool, self._programs)
+            except BaseException:  # as with a batch: nobody has heard the answer
+                self._stop_workers()
+                raise
         return self._pair
 
     def _run_paired(self, pair: Pair, x: Array, y: Mapping[str, Array]) -> tuple[float, bool]:

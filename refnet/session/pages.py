@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from refnet.memory import return_freed_memory
-
 __all__ = ["large_pages"]
 
 _LARGE = 2**21
@@ -30,9 +28,8 @@ def large_pages(size: int) -> npt.NDArray[Any]:
     """
     advice: int | None = getattr(mmap, "MADV_HUGEPAGE", None)  # Linux
     if advice is not None and size >= _LARGE:
-        return_freed_memory()
         whole = size // _LARGE * _LARGE
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, OverflowError):
             memory = mmap.mmap(-1, size + _LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             every = np.frombuffer(memory, np.uint8)
             start = -every.ctypes.data % _LARGE

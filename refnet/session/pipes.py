@@ -12,9 +12,10 @@ from typing import Any
 
 __all__ = ["LOST", "START", "eagerness", "has_come", "has_done", "send"]
 
-LOST = (OSError, EOFError, pickle.UnpicklingError)  # what a worker that has ended, or cannot be reached, raises
+# What is raised by a worker that has ended, or by a pipe that is closed or has a number too large for `select`.
+LOST = (OSError, EOFError, ValueError, pickle.UnpicklingError)
 START = 60.0  # seconds that a worker has to be ready, or to read on, on a machine that does other things
-_EAGER, _MOST = 1 / 5, 0.02  # of the time that was worked, and seconds
+_EAGER, _LONGEST = 1 / 5, 0.02  # of the time that was worked, and seconds
 
 
 def send(worker: subprocess.Popen[bytes], message: Any) -> None:
@@ -30,7 +31,7 @@ def send(worker: subprocess.Popen[bytes], message: Any) -> None:
 def has_done(worker: subprocess.Popen[bytes], patience: float, eager: float = 0.0) -> bool:
     """Whether a worker says in time that it has done what it was asked; one that does not is ended."""
     assert worker.stdout is not None
-    with contextlib.suppress(*LOST, ValueError):  # of a pipe that is closed already, since this process ends
+    with contextlib.suppress(*LOST):
         if has_come(worker.stdout, patience, eager):
             return worker.stdout.read(1) == b"+"
     worker.kill()
@@ -59,7 +60,7 @@ def has_come(pipe: Any, patience: float | None, eager: float = 0.0) -> bool:
 
 def eagerness(worked: float) -> float:
     """For how many seconds to look without a pause for what follows so many seconds of work, at little loss."""
-    return min(_EAGER * worked, _MOST)
+    return min(_EAGER * worked, _LONGEST)
 
 
 class _Pipe:

@@ -227,10 +227,10 @@ def _pointwise(writer: CallWriter, step: Pointwise) -> None:
         writer.vectors(step.unit, x.reshape(P, -1), y.reshape(P, K), writer.parts(K))
         writer.activated(step, 0, P, spare, writer.own(K) if writer.half is not None else None)
     elif T == P and writer.halved:  # rows are few
-        w = writer.weights(step.unit)[:, writer.own(K)]
+        w = writer.matrix(step.unit)[:, writer.own(K)]
         writer.projected(step, x.reshape(P * Q, -1), w, 0, spare, writer.parts(K))
     else:
-        w = writer.weights(step.unit)
+        w = writer.matrix(step.unit)
         for p, n in writer.tiles(P, T):
             writer.projected(step, x[p : p + n].reshape(n * Q, -1), w, p, spare)
     writer.arena.drop(spare)

@@ -71,9 +71,9 @@ class _Block:
         self.phases = self.taps.phases
         self.n = max(phase.width for phase in self.phases)  # columns of a phase
         if step.expand is not None:
-            self.expand = writer.weights(step.expand), writer.bias(step.expand, self.n, self.own)
+            self.expand = writer.matrix(step.expand), writer.bias(step.expand, self.n, self.own)
         if step.project is not None:
-            w = writer.weights(step.project.unit, six=self.wide_filtered or self.wide_gated)
+            w = writer.matrix(step.project.unit, six=self.wide_filtered or self.wide_gated)
             self.columns = self.divided(w.shape[1]) if self.by_channels else ()
             self.project = w[:, self.columns[0].start : self.columns[-1].stop] if self.columns else w
         self.bias = writer.bias(step.depthwise, self.Q, self.own)

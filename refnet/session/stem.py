@@ -32,7 +32,7 @@ def write_stem(writer: CallWriter, step: Stem) -> None:
     tiles = writer.tiles(P, even(P, TILE // (length * Q)))
     T = max(n for _, n in tiles) if tiles else 0
     memory, spare = writer.arena.take(length * T * Q), writer.spare(T * Q * K, step.unit.act)
-    w = writer.stored.pack((conv.name, "w"), lambda: _dense(writer, step))
+    w = writer.weights.pack((conv.name, "w"), lambda: _dense(writer, step))
     # The image itself, if nobody else reads it, is laid out by who runs this.
     maps = writer.logical(step.source) if step.source in writer.values else None
     if maps is None:

@@ -75,7 +75,7 @@ class Taps:
         self.step = self.sw // apart  # columns of a phase between the windows of neighbouring outputs
         self.columns = repetitions(Q, self.R * self.S * self.C) if self.step == 1 else 1
         w = writer.params[f"{conv.name}.w"][own]
-        packed = writer.stored.pack(
+        packed = writer.weights.pack(
             (conv.name, "taps", own.start, self.C), lambda: self._packed(w / writer.number(6) if six else w)
         )
         even = len(range(0, self.S, apart))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from refnet.memory import return_freed_memory
 from refnet.session.pages import large_pages
 
 __all__ = ["Weights"]
@@ -25,7 +26,7 @@ class Weights:
     Parameters
     ----------
     params : (name, array); none is held while the next one is made
-    divided : names of those that `transposed` has divided already
+    divisors : of those that `transposed` has divided already, by name
 
     Attributes
     ----------
@@ -33,14 +34,14 @@ class Weights:
     packed : what was made of them, by (node, what); a copy of all, as for another process, has none of it
     """
 
-    def __init__(self, params: Iterable[tuple[str, Array]], divided: Iterable[str] = ()) -> None:
+    def __init__(self, params: Iterable[tuple[str, Array]], divisors: Mapping[str, int] | None = None) -> None:
         self._block, self._used = np.empty(0, np.uint8), 0
         self.params = {name: self._held(array) for name, array in params}
         self.packed: dict[Key, Array] = {}
-        self._divided = set(divided)
+        self._divisors = dict(divisors or {})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self.params, self._divided)
+        return _restored, (self.params, self._divisors)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -54,27 +55,41 @@ class Weights:
         return self.packed[key]
 
     def transposed(self, key: Key, name: str, over: int = 1) -> Array:
-        """A matrix of the params, (K, C) -> (C, K), divided by a number, in its own memory, so that it is held once."""
+        """A matrix of the params, (K, C) -> (C, K), divided by a number, in its own memory, so that it is held once.
+
+        All are, before another thread reads the params: the first program of a session reads every matrix.
+
+        Raises
+        ------
+        ValueError
+            if it was divided by another number before.
+        """
+        if self._divisors.get(name, over) != over:
+            raise ValueError(f"{name}: divided by {self._divisors[name]} already, not by {over}")
         if key not in self.packed:
             w = self.params[name]
-            columns = w.T if over == 1 or name in self._divided else w.T / w.dtype.type(over)
+            columns = w.T if over == 1 or name in self._divisors else w.T / w.dtype.type(over)
             packed = w.reshape(columns.shape)
             np.copyto(packed, columns)  # of what overlaps NumPy makes a copy first
             self.packed[key], self.params[name] = packed, packed.T
-            if over != 1:
-                self._divided.add(name)
+            self._divisors[name] = over
         return self.packed[key]
 
     def _held(self, array: Array) -> Array:
         """A copy of an array, behind the last one."""
         first = -(-self._used // _LINE) * _LINE
         if first + array.nbytes > len(self._block):
-            self._block, first = large_pages(max(_BLOCK, array.nbytes)), 0
+            return_freed_memory()
+            first = 0
+            try:
+                self._block = large_pages(max(_BLOCK, array.nbytes))
+            except MemoryError:  # of a limit on addresses
+                self._block = large_pages(array.nbytes)
         self._used = first + array.nbytes
         held = self._block[first : self._used].view(array.dtype).reshape(array.shape)
         np.copyto(held, array)
         return held
 
 
-def _restored(params: Mapping[str, Array], divided: Iterable[str]) -> Weights:
-    return Weights(params.items(), divided)
+def _restored(params: Mapping[str, Array], divisors: Mapping[str, int]) -> Weights:
+    return Weights(params.items(), divisors)

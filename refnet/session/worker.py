@@ -1,8 +1,13 @@
 """A worker process: reads what to do from standard input, answers with one byte on standard output.
 
-Messages come from the process that started it: first a graph, its weights and the tensors that are kept, then the
-shared memory to use, or which images of it to run; or the memory of an image that is computed in halves, and after how
-many meetings its next run begins, which is not answered. It ends when its input does.
+Messages come from the process that started it:
+
+- first a graph, its weights and the tensors that are kept;
+- for batches the shared memory to use, then which images of it to run;
+- for one image in halves the memory that both share, then after how many meetings the next run begins. That one has no
+  answer.
+
+A worker ends when its input does.
 """
 
 from __future__ import annotations
@@ -46,7 +51,7 @@ def serve_session() -> None:
     worked = 0.0  # seconds, at the last message
     while True:
         try:
-            has_come(requests, None, eagerness(worked))
+            has_come(requests, 0.0, eagerness(worked))  # what is read ahead already does not come: reading waits
             began = time.monotonic()
             match pickle.load(requests):
                 case str() as path, dtype, int() as count:

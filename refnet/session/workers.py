@@ -46,7 +46,8 @@ class WorkerPool:
     Parameters
     ----------
     count : how many
-    graph, weights, keep : what they run, to the tensors that this process keeps: their calls are those that it has
+    graph, weights : what they run
+    keep : the tensors that the session keeps; workers keep the same, so that they make the same calls
     """
 
     def __init__(self, count: int, graph: Graph, weights: Weights, keep: Collection[str]) -> None:

@@ -53,12 +53,12 @@ class CallWriter:
     calls : (function, arguments), in order
     loads : (a buffer, which part of an image it takes)
     values : the memory of each tensor
-    stored : the weights, as they are and as the calls read them
+    weights : the params, as they are and as the calls read them
     """
 
     def __init__(
         self,
-        stored: Weights,
+        weights: Weights,
         shapes: Mapping[str, Shape],
         arena: Arena,
         images: int = 1,
@@ -67,7 +67,7 @@ class CallWriter:
         half: Half | None = None,
         shared: Arena | None = None,
     ) -> None:
-        self.stored, self.params, self.shapes, self.images = stored, stored.params, shapes, images
+        self.weights, self.params, self.shapes, self.images = weights, weights.params, shapes, images
         self.arena = arena
         self.halved, self.half, self.shared = halved, half, arena if shared is None else shared
         self.calls: list[Call] = []
@@ -166,7 +166,7 @@ class CallWriter:
             if whole < K:
                 self.call(np.matmul, x, w[whole:].T, z[:, whole:])
         else:
-            self.call(np.matmul, x, self.stored.pack((unit.conv.name, "w"), lambda: w.T), z)
+            self.call(np.matmul, x, self.weights.pack((unit.conv.name, "w"), lambda: w.T), z)
         own = slice(parts[0].start, parts[-1].stop)
         b = self.bias(unit, 1, own)
         if b is not None:
@@ -176,7 +176,7 @@ class CallWriter:
         """The mean of some channels, or a sixth of it where x is six times as large: (m, pixels, C) -> (m, C)."""
         m, pixels, C = x.shape
         over = 6 * pixels if six else pixels
-        mean = self.stored.pack(("mean", pixels, six), lambda: np.full((1, pixels), 1 / over, self.number))
+        mean = self.weights.pack(("mean", pixels, six), lambda: np.full((1, pixels), 1 / over, self.number))
         if m > 1:
             self.call(np.matmul, mean, x, into.reshape(m, 1, C))
             return
@@ -256,9 +256,9 @@ class CallWriter:
 
     # Weights, packed once.
 
-    def weights(self, unit: Unit, *, six: bool = False) -> Array:
+    def matrix(self, unit: Unit, *, six: bool = False) -> Array:
         """(C, K); a sixth of them, where what they multiply is six times as large."""
-        return self.stored.transposed((unit.conv.name, "w"), f"{unit.conv.name}.w", 6 if six else 1)
+        return self.weights.transposed((unit.conv.name, "w"), f"{unit.conv.name}.w", 6 if six else 1)
 
     def bias(self, unit: Unit, W: int, own: slice | None = None) -> Array | None:
         """(W*K,): the bias, or some of it, repeated along a row, so that it is added in long runs."""
@@ -266,7 +266,7 @@ class CallWriter:
         if b is None:
             return None
         first, some = (0, b) if own is None else (own.start, b[own])
-        return some if W == 1 else self.stored.pack((unit.conv.name, "b", first, len(some)), lambda: np.tile(some, W))
+        return some if W == 1 else self.weights.pack((unit.conv.name, "b", first, len(some)), lambda: np.tile(some, W))
 
 
 def together(pixels: int, C: int, K: int) -> int:

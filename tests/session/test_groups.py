@@ -176,5 +176,5 @@ def test_several_vectors_are_multiplied_a_few_columns_at_a_time_where_blas_has_k
         if call is np.matmul:
             found += [(3, 48, args[1].shape[-1])] * (args[1].size // (48 * args[1].shape[-1]))
     assert found == products
-    assert bool(writer.stored.packed.keys() & {("head", "w")}) is not small
+    assert bool(writer.weights.packed.keys() & {("head", "w")}) is not small
     np.testing.assert_allclose(z, x @ w.T + b, rtol=1e-5)

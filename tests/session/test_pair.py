@@ -45,19 +45,6 @@ def paired():
     session.stop_workers()
 
 
-def test_an_image_of_a_session_that_keeps_tensors_has_the_same_bits_beside_batches():
-    """The worker has one copy of the weights for both."""
-    keep = [f"block{number}.depthwise.act" for number in range(4, 12, 2)]
-    session, x = Session(SMALL, PARAMS, threads=2, keep=keep), random_input(SMALL, 6)
-    alone, together = session(X), session(x)
-    session._pace = Eager()
-    session.start_workers()
-    for _ in range(2):
-        assert np.array_equal(session(X), alone)
-        assert np.array_equal(session(x), together)
-    session.stop_workers()
-
-
 @pytest.fixture
 def files(monkeypatch):
     """The files that are made as shared memory."""
@@ -109,6 +96,59 @@ def test_a_batch_between_two_images_is_run_as_without_them(paired):
     assert np.array_equal(session(x), expected)
     assert np.array_equal(session(X), alone)
     assert len(session._pool._workers) == 1
+
+
+def test_an_image_of_a_session_that_keeps_tensors_has_the_same_bits_beside_batches(monkeypatch):
+    """The worker has one copy of the weights for both."""
+    keep = [f"block{number}.depthwise.act" for number in range(4, 12, 2)]
+    session, x = Session(SMALL, PARAMS, threads=2, keep=keep), random_input(SMALL, 6)
+    alone, together = session(X), session(x)
+    session._pace = Eager()
+    session.start_workers()
+    seen = runs(session, monkeypatch)
+    for _ in range(2):
+        assert np.array_equal(session(X), alone)
+        assert np.array_equal(session(x), together)
+    assert seen == ["paired"] * 2
+    assert len(session._pool._workers) == 1
+    session.stop_workers()
+
+
+def test_a_worker_that_is_held_up_in_an_image_runs_its_share_of_the_batch_behind_it(paired, monkeypatch):
+    """It reads both requests at once."""
+    session, worker = paired
+    x = random_input(SMALL, 6)
+    alone, together, seen = session(X), session(x), runs(session, monkeypatch)
+    monkeypatch.setattr(Eager, "patience", 0.1)
+    os.kill(worker.pid, signal.SIGSTOP)
+    threading.Timer(1.0, os.kill, (worker.pid, signal.SIGCONT)).start()
+    began = time.monotonic()
+    assert np.array_equal(session(X), alone)
+    assert seen == ["lost", "alone"]
+    assert np.array_equal(session(x), together)
+    assert time.monotonic() - began < 20
+    assert session._pool._workers == [worker]
+
+
+def test_an_interrupt_while_a_worker_is_told_of_its_half_ends_it(monkeypatch):
+    """Its answer would be taken for that to the next batch."""
+    session, x = Session(SMALL, PARAMS, threads=2), random_input(SMALL, 6)
+    session._pace = Eager()
+    alone, together = Session(SMALL, PARAMS, threads=2)(X), session(x)
+    session.start_workers()
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("refnet.session.workers.has_done", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            session(X)
+    assert session._pool is None
+    session.start_workers()
+    assert np.array_equal(session(x), together)
+    assert np.array_equal(session(X), alone)
+    session.stop_workers()
 
 
 def test_kept_tensors_of_one_image_have_the_bits_of_what_is_returned(paired):

@@ -1,4 +1,4 @@
-"""Weights in large pages: copies, one behind another, of which none is held twice."""
+"""Weights in large pages: copies, one behind another."""
 
 from __future__ import annotations
 
@@ -77,6 +77,17 @@ def test_copies_are_the_arrays_and_share_no_memory(sizes, blocks):
     assert not any(held.any() for held in weights.params.values())
 
 
+def test_where_addresses_are_few_a_block_has_the_size_of_its_array(monkeypatch):
+    def few(size):
+        if size > 2**20:
+            raise MemoryError
+        return large_pages(size)
+
+    monkeypatch.setattr("refnet.session.weights.large_pages", few)
+    weights = Weights([("a.w", np.ones(2**18, np.float32)), ("a.b", np.ones(3, np.float32))])
+    assert [array.sum() for array in weights.params.values()] == [2**18, 3]
+
+
 def test_each_param_is_copied_before_the_next_one_is_made():
     array = np.zeros(3)
 
@@ -108,6 +119,8 @@ def test_what_another_process_gets_is_divided_once():
     sixth = weights.transposed(("a", "w"), "a.w", 6)
     assert np.array_equal(sixth, w.T / np.float32(6))
     assert np.shares_memory(sixth, weights.params["a.w"])
+    with pytest.raises(ValueError, match=r"a\.w: divided by 6 already, not by 1"):
+        weights.transposed(("a", "w"), "a.w")
     sent = pickle.loads(pickle.dumps(weights))
     for name in ("a", "b"):
         assert np.array_equal(sent.transposed((name, "w"), f"{name}.w", 6), sixth)

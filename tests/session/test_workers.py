@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from refnet import build, child, random_input, random_params
+from refnet.graph import SOURCE, Graph, Node, Recipe
 from refnet.networks.rewrite import fold_graph, folded_arrays
 from refnet.session import Session
 from refnet.session.weights import Weights
@@ -40,9 +41,28 @@ def test_workers_make_what_a_session_makes_that_keeps_tensors_inside_of_blocks()
     keep = [f"block{number}.depthwise.act" for number in range(4, 12, 2)]
     one, many = (Session(SMALL, PARAMS, threads=threads, keep=keep) for threads in (1, 2))
     x = random_input(SMALL, 6)
-    assert np.array_equal(many(x), one(x))
     many.start_workers()
     assert np.array_equal(many(x), one(x))
+    assert len(many._pool._workers) == 1
+    many.stop_workers()
+
+
+def test_workers_run_a_batch_norm_behind_one_that_is_folded():
+    """The session has folded the first of the two, and a worker folds nothing."""
+    vectors = dict.fromkeys(("gamma", "beta", "mean", "var"), (2,))
+    nodes = (
+        Node("conv", "pointwise_conv2d", (SOURCE,), {"w": (2, 2)}),
+        Node("first", "batch_norm", ("conv",), vectors, {"eps": 0.0}),
+        Node("second", "batch_norm", ("first",), vectors, {"eps": 0.0}),
+    )
+    graph = Graph(Recipe("", 1.0, (3, 5), 2, channels=2), nodes)
+    params = random_params(graph)
+    one, many = (Session(graph, params, threads=threads) for threads in (1, 2))
+    many.start_workers()
+    x = random_input(graph, 4)
+    assert np.array_equal(many(x), one(x))
+    assert len(many._pool._workers) == 1
+    many.stop_workers()
 
 
 def test_workers_do_not_see_what_was_done_to_the_params_before_they_started():
@@ -226,6 +246,14 @@ def test_an_answer_that_an_interrupt_left_unheard_is_not_taken_for_the_next(monk
     session.start_workers()
     assert np.array_equal(session(x[::-1]), turned)
     assert np.array_equal(session(x), expected)
+
+
+def test_where_a_pipe_is_closed_the_batch_is_run_here():
+    (session, worker), x = working(), random_input(SMALL, 6)
+    expected = session(x)
+    worker.stdin.close()
+    assert np.array_equal(session(x), expected)
+    assert session._pool._workers == []
 
 
 def test_where_no_memory_can_be_shared_the_batch_is_run_here():
