@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.graph import SOURCE
+from refnet.memory import return_freed_memory
 from refnet.ops import OPS
 from refnet.readings import fast
 from refnet.session.arena import Arena
@@ -150,6 +151,7 @@ class Programs:
         """The memory that all programs run in, empty; programs that were written for less are forgotten."""
         if self._memory is None or self._memory.size < size:
             self._made.clear()
+            return_freed_memory()
             self._memory = Arena(self.dtype, size)
         self._memory.empty()
         return self._memory
