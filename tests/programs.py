@@ -37,12 +37,8 @@ def made(*nodes, **options):
     found = programs(*nodes, **options)
     one = found.of(1)
     return SimpleNamespace(
-        calls=one.early, kept=one.kept, loads=one.loads, buffers=found.buffers, weights=packed_bytes(found)
+        calls=one.early, kept=one.kept, loads=one.loads, buffers=found.buffers, weights=found.weights.packed_bytes
     )
-
-
-def packed_bytes(found):
-    return sum(array.nbytes for array in found.weights.packed.values())
 
 
 def products(one):

@@ -128,7 +128,7 @@ class Session:
     @property
     def weight_bytes(self) -> int:
         """Memory for the packed weights, in this process."""
-        return sum(array.nbytes for array in self._programs.weights.packed.values())
+        return self._programs.weights.packed_bytes
 
     def __call__(self, x: Array) -> Any:
         """Run a batch, (N, C, H, W) -> the tensor that the network returns; of several, {name: tensor} in order.

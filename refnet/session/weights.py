@@ -54,8 +54,13 @@ class Weights:
             self.packed[key] = self._held(make())
         return self.packed[key]
 
-    def transposed(self, key: Key, name: str, over: int = 1) -> Array:
-        """A matrix of the params, (K, C) -> (C, K), divided by a number, in its own memory, so that it is held once.
+    @property
+    def packed_bytes(self) -> int:
+        """Of all that was made of the params."""
+        return sum(array.nbytes for array in self.packed.values())
+
+    def transposed(self, node: str, over: int = 1) -> Array:
+        """The matrix of a node, (K, C) -> (C, K), divided by a number, in its own memory, so that it is held once.
 
         All are, before another thread reads the params: the first program of a session reads every matrix.
 
@@ -64,6 +69,7 @@ class Weights:
         ValueError
             if it was divided by another number before.
         """
+        key, name = (node, "w"), f"{node}.w"
         if self._divisors.get(name, over) != over:
             raise ValueError(f"{name}: divided by {self._divisors[name]} already, not by {over}")
         if key not in self.packed:

@@ -258,7 +258,7 @@ class CallWriter:
 
     def matrix(self, unit: Unit, *, six: bool = False) -> Array:
         """(C, K); a sixth of them, where what they multiply is six times as large."""
-        return self.weights.transposed((unit.conv.name, "w"), f"{unit.conv.name}.w", 6 if six else 1)
+        return self.weights.transposed(unit.conv.name, 6 if six else 1)
 
     def bias(self, unit: Unit, W: int, own: slice | None = None) -> Array | None:
         """(W*K,): the bias, or some of it, repeated along a row, so that it is added in long runs."""

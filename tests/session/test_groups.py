@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from programs import packed_bytes, pointwise, products, spatial
+from programs import pointwise, products, spatial
 
 from refnet import build, random_params
 from refnet.graph import SOURCE, Graph, Node, Recipe, Unit, check
@@ -92,9 +92,9 @@ def test_programs_of_all_groups_share_their_weights_and_their_memory(tile):
     """Besides, a group takes two small maps of each image, 9 x 9 x 4, where a tile has one image at most."""
     tile(81 * 64)
     programs, _ = grouped(late_block(), 1)
-    alone, weights = programs.buffers, packed_bytes(programs)
+    alone, weights = programs.buffers, programs.weights.packed_bytes
     programs.of(8)
-    assert packed_bytes(programs) == weights
+    assert programs.weights.packed_bytes == weights
     assert programs.buffers <= alone + 2 * 8 * 4 * 336
     most = programs.buffers
     for images in range(8, 0, -1):

@@ -104,7 +104,7 @@ def test_a_matrix_is_transposed_in_its_own_memory():
     weights = Weights([("a.w", w), ("a.b", w[0])])
     before = weights.params["a.w"].ctypes.data
     for _ in range(2):  # the second time it is there
-        packed = weights.transposed(("a", "w"), "a.w")
+        packed = weights.transposed("a")
         assert packed.ctypes.data == before
         assert packed.flags.c_contiguous
         assert np.array_equal(packed, w.T)
@@ -116,14 +116,14 @@ def test_what_another_process_gets_is_divided_once():
     """A sixth of a matrix takes the place of the matrix."""
     w = np.arange(12, dtype=np.float32).reshape(3, 4)
     weights = Weights([("a.w", w), ("b.w", w)])
-    sixth = weights.transposed(("a", "w"), "a.w", 6)
+    sixth = weights.transposed("a", 6)
     assert np.array_equal(sixth, w.T / np.float32(6))
     assert np.shares_memory(sixth, weights.params["a.w"])
     with pytest.raises(ValueError, match=r"a\.w: divided by 6 already, not by 1"):
-        weights.transposed(("a", "w"), "a.w")
+        weights.transposed("a")
     sent = pickle.loads(pickle.dumps(weights))
     for name in ("a", "b"):
-        assert np.array_equal(sent.transposed((name, "w"), f"{name}.w", 6), sixth)
+        assert np.array_equal(sent.transposed(name, 6), sixth)
     assert not np.shares_memory(sent.params["a.w"], weights.params["a.w"])
 
 
