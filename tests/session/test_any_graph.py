@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import TWO_NORMS
 from strategies import own_graphs
 
 from refnet.bugs.language.parts import Parts
@@ -45,13 +46,7 @@ def test_a_session_returns_every_output_by_name_in_order(made):
 
 
 def test_a_batch_norm_behind_another_one_is_run():
-    vectors = dict.fromkeys(("gamma", "beta", "mean", "var"), (2,))
-    nodes = (
-        Node("conv", "pointwise_conv2d", (SOURCE,), {"w": (2, 2)}),
-        Node("first", "batch_norm", ("conv",), vectors, {"eps": 0.0}),
-        Node("second", "batch_norm", ("first",), vectors, {"eps": 0.0}),
-        Node("act", "relu", ("second",)),
-    )
+    nodes = (*TWO_NORMS, Node("act", "relu", ("second",)))
     graph = Graph(Recipe("", 1.0, (1, 1), 2, channels=2), nodes)
     params = {"conv.w": np.eye(2)}
     for name, beta in (("first", 1.0), ("second", 10.0)):

@@ -16,9 +16,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from programs import TWO_NORMS
 
 from refnet import build, child, random_input, random_params
-from refnet.graph import SOURCE, Graph, Node, Recipe
+from refnet.graph import Graph, Recipe
 from refnet.networks.rewrite import fold_graph, folded_arrays
 from refnet.session import Session
 from refnet.session.weights import Weights
@@ -49,13 +50,7 @@ def test_workers_make_what_a_session_makes_that_keeps_tensors_inside_of_blocks()
 
 def test_workers_run_a_batch_norm_behind_one_that_is_folded():
     """The session has folded the first of the two, and a worker folds nothing."""
-    vectors = dict.fromkeys(("gamma", "beta", "mean", "var"), (2,))
-    nodes = (
-        Node("conv", "pointwise_conv2d", (SOURCE,), {"w": (2, 2)}),
-        Node("first", "batch_norm", ("conv",), vectors, {"eps": 0.0}),
-        Node("second", "batch_norm", ("first",), vectors, {"eps": 0.0}),
-    )
-    graph = Graph(Recipe("", 1.0, (3, 5), 2, channels=2), nodes)
+    graph = Graph(Recipe("", 1.0, (3, 5), 2, channels=2), TWO_NORMS)
     params = random_params(graph)
     one, many = (Session(graph, params, threads=threads) for threads in (1, 2))
     many.start_workers()
