@@ -44,7 +44,7 @@ class Peer(NamedTuple):
 
 
 def _refnet(graph: Graph, params: Mapping[str, Array], threads: int | None) -> Callable[[Array], Callable[[], Array]]:
-    session = Session(graph, params, threads=threads)
+    session = Session(graph, params, threads=threads, copy=False)
 
     def prepare(x: Array) -> Callable[[], Array]:
         if len(x) > 1:

@@ -113,7 +113,7 @@ class Network:
     @cached_property
     def session(self) -> Session:
         """The network prepared for speed; made when it is first called."""
-        return Session(self.graph, self.params, threads=self.threads)
+        return Session(self.graph, self.params, threads=self.threads, copy=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: a session is made anew wherever it is needed."""

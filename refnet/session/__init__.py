@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -50,14 +50,16 @@ class Session:
 
     Parameters
     ----------
-    graph, params : of any network, folded or not; later changes to the arrays are not seen. A worker gets the folded
-        graph and the `Weights` of the session that started it, and keeps the same tensors
+    graph, params : of any network, folded or not. A worker gets the folded graph and the `Weights` of the session that
+        started it, and keeps the same tensors
     threads : cores to use, by default all that this process may use. The images of a batch are divided among this
         process and `threads - 1` worker processes, each of which uses one core. One image is divided between this
         process and one worker, where a network that is run again was measured to be quicker so; where more is lost by
         waiting for it than it saves, that ends for a while. By default a user's environment that sets the threads of
         BLAS (`OPENBLAS_NUM_THREADS`) keeps an image on them, undivided.
     keep : names of tensors that `tensors` returns besides the outputs; whatever lies between is computed in one go
+    copy : whether later changes to the arrays are not seen. Without it no array may be changed while the session is
+        there: those that no batch norm is folded into are read where they are, at least at first
 
     Notes
     -----
@@ -90,6 +92,7 @@ class Session:
         *,
         threads: int | None = None,
         keep: Collection[str] = (),
+        copy: bool = True,
     ) -> None:
         if threads is not None and threads < 1:
             raise RequestError(f"threads {threads}: take at least 1")
@@ -101,7 +104,7 @@ class Session:
         if isinstance(params, Weights):
             folded, weights = graph, params
         else:
-            folded, weights = fold_graph(graph, keep), Weights(folded_arrays(graph, params, keep))
+            folded, weights = fold_graph(graph, keep), Weights(_arrays(graph, params, keep, copy=copy), copy=False)
         # The tensor of a batch norm that was folded is now its convolution's.
         names = {name: name if name in folded else graph[name].inputs[0] for name in (*keep, *graph.outputs)}
         sizes = shapes(folded)
@@ -212,7 +215,8 @@ class Session:
         self._take_workers(lambda: WorkerPool(self.threads - 1, *self._shared()))
 
     def _shared(self) -> tuple[Graph, Weights, Collection[str]]:
-        """What workers get."""
+        """What workers get, once it stays where it is."""
+        self._programs.enlarge()
         return self._folded, self._programs.weights, self._kept
 
     def _take_workers(self, made: Callable[[], WorkerPool]) -> None:
@@ -291,7 +295,7 @@ class Session:
         return time.perf_counter() - began, ran
 
     def _run_alone(self, x: Array, y: Mapping[str, Array]) -> None:
-        self._programs.of(1, halved=self._halved).run(x, self._copies(y))
+        self._programs.run(x, self._copies(y), halved=self._halved)
 
     def _copies(self, into: Mapping[str, Array]) -> Copies:
         return [(array, self._names[name]) for name, array in into.items()]
@@ -301,7 +305,19 @@ class Session:
         for first in range(0, len(x), size):
             images = slice(first, first + size)
             copies = self._copies({name: array[images] for name, array in into.items()})
-            self._programs.of(len(x[images])).run(x[images], copies)
+            self._programs.run(x[images], copies)
+
+
+def _arrays(
+    graph: Graph, params: Mapping[str, Array], keep: Collection[str], *, copy: bool
+) -> Iterator[tuple[str, Array]]:
+    """The params of the folded graph; of those that are the user's own copies, or views that are read-only."""
+    for name, array in folded_arrays(graph, params, keep):
+        own = array
+        if array is params.get(name):
+            own = np.array(array) if copy else np.asarray(array).view()
+            own.flags.writeable = copy
+        yield name, own
 
 
 def _same(pool: WorkerPool) -> WorkerPool:

@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
-from refnet.session.pages import large_pages
-
 __all__ = ["Arena"]
 
 Array = npt.NDArray[Any]
@@ -23,8 +21,12 @@ _MOST = min(2**42, sys.maxsize)  # bytes that an array may seem to have: 2 GiB w
 class Arena:
     """Hands out arrays from one block of memory, always at the lowest place that is free.
 
-    What is let go first is hot in cache, and is used again first. Made without a size, an arena has no memory behind
-    its arrays: a dry run with it finds out how much is needed. Or else it is given memory of that size.
+    What is let go first is hot in cache, and is used again first. Made without memory, an arena has none behind its
+    arrays: a dry run with it finds out how much is needed.
+
+    Attributes
+    ----------
+    peak : the most bytes that were taken at once
 
     Raises
     ------
@@ -32,16 +34,19 @@ class Arena:
         by `take`, where no address space could hold what is needed.
     """
 
-    def __init__(self, dtype: np.dtype[Any], size: int | None = None, memory: Array | None = None) -> None:
-        self.dtype, self.itemsize, self.size = dtype, dtype.itemsize, 2**40 if size is None else size
+    def __init__(self, dtype: np.dtype[Any], memory: Array | None = None) -> None:
+        self.dtype, self.itemsize = dtype, dtype.itemsize
         self.peak = 0
         self._taken: list[tuple[int, int]] = []  # (first, end), in order
-        if size is None:
+        if memory is None:
             self._block = as_strided(np.zeros(1, dtype), (_MOST // dtype.itemsize,), (dtype.itemsize,))
-        elif memory is not None:
-            self._block = memory
         else:
-            self._block = large_pages(size * dtype.itemsize).view(dtype)
+            self._block = memory.view(dtype)
+
+    @property
+    def nbytes(self) -> int:
+        """Of its memory."""
+        return self._block.nbytes
 
     def empty(self) -> None:
         """Let everything go."""
@@ -60,7 +65,7 @@ class Arena:
         if first + size > len(self._block):
             raise MemoryError(f"{(first + size) * self.itemsize / 2**30:.1f} GiB of buffers are needed at once")
         self._taken.insert(place, (first, first + size))
-        self.peak = max(self.peak, first + size)
+        self.peak = max(self.peak, (first + size) * self.itemsize)
         return self._block[first : first + math.prod(shape)].reshape(shape)
 
     def drop(self, *arrays: Array) -> None:

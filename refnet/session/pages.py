@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["large_pages"]
+__all__ = ["large_pages", "small_pages"]
 
 _LARGE = 2**21
 
@@ -36,6 +36,17 @@ def large_pages(size: int) -> npt.NDArray[Any]:
             with contextlib.suppress(OSError):  # of a system without large pages
                 memory.madvise(advice, start, whole)
             return every[start : start + size]
+    return small_pages(size)
+
+
+def small_pages(size: int) -> npt.NDArray[Any]:
+    """So many bytes of zeros, which begin at a page, where memory is free already if possible.
+
+    Raises
+    ------
+    MemoryError
+        if there is no room for them.
+    """
     every = np.zeros(size + mmap.PAGESIZE, np.uint8)
     start = -every.ctypes.data % mmap.PAGESIZE
     return every[start : start + size]

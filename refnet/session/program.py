@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from refnet.graph import SOURCE
-from refnet.memory import return_freed_memory
 from refnet.ops import OPS
 from refnet.readings import fast
 from refnet.session.arena import Arena
 from refnet.session.halves import Half
+from refnet.session.pages import large_pages, small_pages
 from refnet.session.residual import write_residual
 from refnet.session.stem import write_stem
 from refnet.session.steps import InvertedResidual, Pointwise, Pool, Rename, Single, Stem, Step, sources
@@ -34,6 +35,7 @@ BUFFER = (
     256  # numbers that ufuncs may copy together; by NumPy's 8192 they copy what has rows of less than a third of it
 )
 SMALL = 256  # pixels of a map, up to which a group of images is run together
+_AGAIN = 0.25  # seconds of runs after which large pages pay for what it takes to get them; most programs run fewer
 
 
 class Program:
@@ -122,6 +124,7 @@ class Programs:
         self._steps, self.weights, self._shapes, self._keep = steps, weights, shapes, keep
         self.dtype = weights.dtype
         self._memory: Arena | None = None
+        self._ran = 0.0  # seconds
         self._made: dict[tuple[int, bool], Program] = {}
         self._late = _late(steps, shapes)
         readers = [step for step in steps if SOURCE in sources(step)]
@@ -144,15 +147,31 @@ class Programs:
         """The program of half an image; what both halves read lies in so many bytes, which `memory` gives."""
         dry, both = Arena(self.dtype), Arena(self.dtype)
         self._written(1, dry, halved=True, half=half, shared=both)
-        shared = Arena(self.dtype, both.peak, memory(both.peak * self.dtype.itemsize).view(self.dtype))
+        shared = Arena(self.dtype, memory(both.peak))
         return self._written(1, self._room(dry.peak), halved=True, half=half, shared=shared)
+
+    def run(self, x: Array, into: Copies = (), *, halved: bool = False) -> None:
+        """Run a group of images as `Program.run` does; what is run again and again moves to large pages."""
+        if self._ran > _AGAIN:
+            self.enlarge()
+        began = time.perf_counter()
+        self.of(len(x), halved=halved).run(x, into)
+        self._ran += time.perf_counter() - began
+
+    def enlarge(self) -> None:
+        """Move the weights, and all that runs take, into large pages; programs are written again when asked for."""
+        if not self.weights.large:
+            self._made.clear()
+            self._memory = None
+            self.weights.enlarge()
 
     def _room(self, size: int) -> Arena:
         """The memory that all programs run in, empty; programs that were written for less are forgotten."""
-        if self._memory is None or self._memory.size < size:
+        if self._memory is None or self._memory.nbytes < size:
             self._made.clear()
-            return_freed_memory()
-            self._memory = Arena(self.dtype, size)
+            self._memory = None  # before the next one is there
+            pages = large_pages if self.weights.large else small_pages
+            self._memory = Arena(self.dtype, pages(size))
         self._memory.empty()
         return self._memory
 
@@ -183,7 +202,7 @@ class Programs:
     @property
     def buffers(self) -> int:
         """Bytes of memory that runs take."""
-        return 0 if self._memory is None else self._memory.size * self.dtype.itemsize
+        return 0 if self._memory is None else self._memory.nbytes
 
 
 def _late(steps: Sequence[Step], shapes: Mapping[str, Shape]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -17,31 +18,60 @@ Array = npt.NDArray[Any]
 Key = tuple[Any, ...]
 
 _LINE = 64  # bytes of a cache line: where arrays begin
+_ALIGNED = 16  # bytes: where the C library lets arrays begin
 _BLOCK = 2**25  # bytes that are asked for at once; only pages that are written are taken
+_RETURNED = 2**22  # bytes of arrays that have moved, after which their memory is returned
 
 
 class Weights:
-    """Copies of params, and what calls read in their place, one behind another in large pages.
+    """Params, and what calls read in their place.
 
     Parameters
     ----------
-    params : (name, array); none is held while the next one is made
-    divisors : of those that `transposed` has divided already, by name
+    params : (name, array)
+    copy : whether to copy them, none being held while the next one is made; without it an array that may be written
+        becomes this object's own, and one that may not is only read
+    large : whether to copy them into large pages, one behind another
+    divisors : of those that `transposed` has transposed already, by name
 
     Attributes
     ----------
-    params : the copies by name
+    params : the arrays by name
     packed : what was made of them, by (node, what); a copy of all, as for another process, has none of it
+    large : as above
     """
 
-    def __init__(self, params: Iterable[tuple[str, Array]], divisors: Mapping[str, int] | None = None) -> None:
-        self._block, self._used = np.empty(0, np.uint8), 0
-        self.params = {name: self._held(array) for name, array in params}
-        self.packed: dict[Key, Array] = {}
+    def __init__(
+        self,
+        params: Iterable[tuple[str, Array]],
+        *,
+        copy: bool = True,
+        large: bool = False,
+        divisors: Mapping[str, int] | None = None,
+    ) -> None:
+        self.large, self._block, self._used = large, np.empty(0, np.uint8), 0
         self._divisors = dict(divisors or {})
+        self.params = {name: self._laid(name, array, copy=copy) for name, array in params}
+        self.packed: dict[Key, Array] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (self.params, self._divisors)
+
+    def enlarge(self) -> None:
+        """Move into large pages, array by array, so that each is held once; what was packed is to be made again.
+
+        Arrays for which there is no room stay where they are.
+        """
+        self.large = True
+        self.packed.clear()
+        moved = 0
+        for name in self.params:
+            self.params[name] = self._laid(name, self.params[name], copy=False)
+            moved += self.params[name].nbytes
+            if moved > _RETURNED:
+                return_freed_memory()
+                moved = 0
+        return_freed_memory()
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -51,7 +81,7 @@ class Weights:
     def pack(self, key: Key, make: Callable[[], Array]) -> Array:
         """An array that is made the first time that it is asked for."""
         if key not in self.packed:
-            self.packed[key] = self._held(make())
+            self.packed[key] = self._held(make(), copy=False)
         return self.packed[key]
 
     @property
@@ -60,7 +90,7 @@ class Weights:
         return sum(array.nbytes for array in self.packed.values())
 
     def transposed(self, node: str, over: int = 1) -> Array:
-        """The matrix of a node, (K, C) -> (C, K), divided by a number, in its own memory, so that it is held once.
+        """The matrix of a node, (K, C) -> (C, K), divided by a number; in its own memory, so that it is held once.
 
         All are, before another thread reads the params: the first program of a session reads every matrix.
 
@@ -74,23 +104,28 @@ class Weights:
             raise ValueError(f"{name}: divided by {self._divisors[name]} already, not by {over}")
         if key not in self.packed:
             w = self.params[name]
-            columns = w.T if over == 1 or name in self._divisors else w.T / w.dtype.type(over)
-            packed = w.reshape(columns.shape)
-            np.copyto(packed, columns)  # of what overlaps NumPy makes a copy first
-            self.packed[key], self.params[name] = packed, packed.T
-            self._divisors[name] = over
+            if name not in self._divisors:
+                columns = w.T if over == 1 else w.T / w.dtype.type(over)
+                packed = w.reshape(columns.shape) if w.flags.writeable else np.empty(columns.shape, w.dtype)
+                np.copyto(packed, columns)  # of what overlaps NumPy makes a copy first
+                self.params[name], self._divisors[name] = packed.T, over
+            self.packed[key] = self.params[name].T
         return self.packed[key]
 
-    def _held(self, array: Array) -> Array:
-        """A copy of an array, behind the last one."""
+    def _laid(self, name: str, array: Array, *, copy: bool) -> Array:
+        """A param as it is held, transposed where it was."""
+        return self._held(array.T, copy=copy).T if name in self._divisors else self._held(array, copy=copy)
+
+    def _held(self, array: Array, *, copy: bool) -> Array:
+        """An array in C order; in large pages a copy behind the last one, where there is room."""
         first = -(-self._used // _LINE) * _LINE
-        if first + array.nbytes > len(self._block):
+        if self.large and first + array.nbytes > len(self._block):
             return_freed_memory()
-            first = 0
-            try:
-                self._block = large_pages(max(_BLOCK, array.nbytes))
-            except MemoryError:  # of a limit on addresses
-                self._block = large_pages(array.nbytes)
+            with suppress(MemoryError):  # of a limit on addresses
+                self._block, first = large_pages(max(_BLOCK, array.nbytes)), 0
+        if first + array.nbytes > len(self._block):
+            copy = copy or array.ctypes.data % _ALIGNED > 0
+            return (np.array if copy else np.asarray)(array, order="C")
         self._used = first + array.nbytes
         held = self._block[first : self._used].view(array.dtype).reshape(array.shape)
         np.copyto(held, array)
@@ -98,4 +133,4 @@ class Weights:
 
 
 def _restored(params: Mapping[str, Array], divisors: Mapping[str, int]) -> Weights:
-    return Weights(params.items(), divisors)
+    return Weights(params.items(), large=True, divisors=divisors)
