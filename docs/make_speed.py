@@ -90,6 +90,7 @@ def steps() -> None:
         for title, constants in without.items():
             with altered(**constants):
                 session = Session(graph, params, threads=1)
+                session._programs.move()
             runs[title] = partial(changed, constants, session, x)
         for title, ms in interleaved(runs).items():
             rows.setdefault(title, {})[short] = ms
@@ -118,6 +119,7 @@ def operations() -> None:
         graph = refnet.build(name)
         session = Session(graph, refnet.random_params(graph), threads=1)
         session(refnet.random_input(graph, batch=1))
+        session._programs.move()
         calls, before = session._programs.of(1).early, np.setbufsize(BUFFER)
         best = [float("inf")] * len(calls)
         for _ in range(ROUNDS):

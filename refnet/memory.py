@@ -2,7 +2,7 @@
 
 The C library gives large blocks back at once; a command that makes thousands of arrays of some megabytes then spends a
 fifth of its time on pages that the system has to clear. What a command takes at most is the same. A program that
-imports refnet keeps its own settings; a session in it returns what is free before it takes memory for weights and runs.
+imports refnet keeps its own settings; a session in it returns what is free when it moves to large pages.
 """
 
 from __future__ import annotations

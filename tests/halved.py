@@ -19,7 +19,9 @@ def programs(graph, params, keep) -> Programs:
     folded, arrays = fold_batch_norm(graph, params, keep=keep)
     sizes = shapes(folded)
     kept = {name if name in folded else graph[name].inputs[0] for name in (*keep, *graph.outputs)}
-    return Programs(steps(folded, sizes, kept), Weights(arrays.items()), sizes, kept)
+    return Programs(
+        steps(folded, sizes, kept), Weights((name, array.copy()) for name, array in arrays.items()), sizes, kept
+    )
 
 
 def stretches(program):

@@ -58,8 +58,8 @@ class Session:
         waiting for it than it saves, that ends for a while. By default a user's environment that sets the threads of
         BLAS (`OPENBLAS_NUM_THREADS`) keeps an image on them, undivided.
     keep : names of tensors that `tensors` returns besides the outputs; whatever lies between is computed in one go
-    copy : whether later changes to the arrays are not seen. Without it no array may be changed while the session is
-        there: those that no batch norm is folded into are read where they are, at least at first
+    copy : whether the session copies the arrays. Without it, do not change one while the session is there: those that
+        no batch norm is folded into may be read where they are
 
     Notes
     -----
@@ -104,7 +104,7 @@ class Session:
         if isinstance(params, Weights):
             folded, weights = graph, params
         else:
-            folded, weights = fold_graph(graph, keep), Weights(_arrays(graph, params, keep, copy=copy), copy=False)
+            folded, weights = fold_graph(graph, keep), Weights(_arrays(graph, params, keep, copy=copy))
         # The tensor of a batch norm that was folded is now its convolution's.
         names = {name: name if name in folded else graph[name].inputs[0] for name in (*keep, *graph.outputs)}
         sizes = shapes(folded)
@@ -152,6 +152,7 @@ class Session:
         """Run a batch, so many images at a time: what a worker does with its share of a larger one."""
         self._check(x)
         with self._lock, self._blas_for(len(x)):
+            self._programs.settle()
             y = self._empty(self._outputs, len(x))
             run = partial(self._run, size=size)
             if len(x) == 1:
@@ -178,6 +179,7 @@ class Session:
         """Run a batch and return the tensors that the session was made to keep, by name."""
         self._check(x)
         with self._lock, self._blas_for(len(x)):
+            self._programs.settle()
             found = self._empty(self._names, len(x))
             if len(x) == 1:
                 self._run_alone(x, found)
@@ -188,10 +190,11 @@ class Session:
     def times(self, x: Array, clock: Callable[[], float], runs: int = 1) -> Array:
         """How long each of `steps` takes for one image, (1, C, H, W), in each of some runs: (runs, steps), as `clock`.
 
-        On one thread.
+        On one thread, as a network that is run again and again.
         """
         self._check(x)
         with self._lock, numpy_threads(1):
+            self._programs.move()
             return np.array([self._programs.of(1).timed(x[0], clock) for _ in range(runs)])
 
     def start_workers(self) -> None:
@@ -216,7 +219,7 @@ class Session:
 
     def _shared(self) -> tuple[Graph, Weights, Collection[str]]:
         """What workers get, once it stays where it is."""
-        self._programs.enlarge()
+        self._programs.move()
         return self._folded, self._programs.weights, self._kept
 
     def _take_workers(self, made: Callable[[], WorkerPool]) -> None:
@@ -311,13 +314,16 @@ class Session:
 def _arrays(
     graph: Graph, params: Mapping[str, Array], keep: Collection[str], *, copy: bool
 ) -> Iterator[tuple[str, Array]]:
-    """The params of the folded graph; of those that are the user's own copies, or views that are read-only."""
-    for name, array in folded_arrays(graph, params, keep):
-        own = array
-        if array is params.get(name):
-            own = np.array(array) if copy else np.asarray(array).view()
-            own.flags.writeable = copy
-        yield name, own
+    """The params of the folded graph. An array of the user's is copied, or becomes a view that is read-only."""
+    views = {name: _read_only(array) for name, array in params.items()}
+    for name, array in folded_arrays(graph, views, keep):
+        yield name, array if array.flags.writeable or not copy else np.array(array)
+
+
+def _read_only(array: Array) -> Array:
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 def _same(pool: WorkerPool) -> WorkerPool:

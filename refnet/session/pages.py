@@ -8,14 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["large_pages", "small_pages"]
+__all__ = ["LARGE", "has_large_pages", "large_pages", "small_pages"]
 
-_LARGE = 2**21
+LARGE = 2**21  # bytes of a page
+_SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@cache
+def has_large_pages() -> bool:
+    """Whether the system gives large pages to those who ask for them, which Linux does by default."""
+    try:
+        return hasattr(mmap, "MADV_HUGEPAGE") and "[never]" not in _SETTING.read_text()
+    except OSError:
+        return False
 
 
 def large_pages(size: int) -> npt.NDArray[Any]:
@@ -27,12 +39,12 @@ def large_pages(size: int) -> npt.NDArray[Any]:
         if there is no room for them.
     """
     advice: int | None = getattr(mmap, "MADV_HUGEPAGE", None)  # Linux
-    if advice is not None and size >= _LARGE:
-        whole = size // _LARGE * _LARGE
+    if advice is not None and size >= LARGE:
+        whole = size // LARGE * LARGE
         with contextlib.suppress(OSError, OverflowError):
-            memory = mmap.mmap(-1, size + _LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            memory = mmap.mmap(-1, size + LARGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             every = np.frombuffer(memory, np.uint8)
-            start = -every.ctypes.data % _LARGE
+            start = -every.ctypes.data % LARGE
             with contextlib.suppress(OSError):  # of a system without large pages
                 memory.madvise(advice, start, whole)
             return every[start : start + size]
@@ -40,7 +52,7 @@ def large_pages(size: int) -> npt.NDArray[Any]:
 
 
 def small_pages(size: int) -> npt.NDArray[Any]:
-    """So many bytes of zeros, which begin at a page, where memory is free already if possible.
+    """So many bytes of zeros, which begin at a page; from memory that the process has already, if possible.
 
     Raises
     ------

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ BUFFER = (
     256  # numbers that ufuncs may copy together; by NumPy's 8192 they copy what has rows of less than a third of it
 )
 SMALL = 256  # pixels of a map, up to which a group of images is run together
-_AGAIN = 0.25  # seconds of runs after which large pages pay for what it takes to get them; most programs run fewer
+_AGAIN = 0.5  # seconds of runs after which large pages pay for what it takes to get them; most programs run fewer
 
 
 class Program:
@@ -124,7 +124,7 @@ class Programs:
         self._steps, self.weights, self._shapes, self._keep = steps, weights, shapes, keep
         self.dtype = weights.dtype
         self._memory: Arena | None = None
-        self._ran = 0.0  # seconds
+        self._ran = 0.0  # seconds of groups of images
         self._made: dict[tuple[int, bool], Program] = {}
         self._late = _late(steps, shapes)
         readers = [step for step in steps if SOURCE in sources(step)]
@@ -151,19 +151,27 @@ class Programs:
         return self._written(1, self._room(dry.peak), halved=True, half=half, shared=shared)
 
     def run(self, x: Array, into: Copies = (), *, halved: bool = False) -> None:
-        """Run a group of images as `Program.run` does; what is run again and again moves to large pages."""
-        if self._ran > _AGAIN:
-            self.enlarge()
-        began = time.perf_counter()
-        self.of(len(x), halved=halved).run(x, into)
-        self._ran += time.perf_counter() - began
+        """Run a group of images as `Program.run` does."""
+        program = self.of(len(x), halved=halved)
+        began = perf_counter()
+        program.run(x, into)
+        self._ran += perf_counter() - began
 
-    def enlarge(self) -> None:
-        """Move the weights, and all that runs take, into large pages; programs are written again when asked for."""
-        if not self.weights.large:
+    def settle(self) -> None:
+        """Move to large pages if groups of images have run for long enough."""
+        if self._ran > _AGAIN:
+            self.move()
+
+    def move(self) -> None:
+        """Move the weights, and all that runs take, to large pages, unless they are there or gain nothing by it."""
+        self._ran = 0.0
+        if self.weights.gains_by_moving:
+            made = sorted(self._made, reverse=True)
             self._made.clear()
             self._memory = None
-            self.weights.enlarge()
+            self.weights.move()
+            for images, halved in made:
+                self.of(images, halved=halved)
 
     def _room(self, size: int) -> Arena:
         """The memory that all programs run in, empty; programs that were written for less are forgotten."""

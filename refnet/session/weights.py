@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from refnet.memory import return_freed_memory
-from refnet.session.pages import large_pages
+from refnet.session.pages import LARGE, has_large_pages, large_pages
 
 __all__ = ["Weights"]
 
@@ -20,7 +19,7 @@ Key = tuple[Any, ...]
 _LINE = 64  # bytes of a cache line: where arrays begin
 _ALIGNED = 16  # bytes: where the C library lets arrays begin
 _BLOCK = 2**25  # bytes that are asked for at once; only pages that are written are taken
-_RETURNED = 2**22  # bytes of arrays that have moved, after which their memory is returned
+_RETURNED = 2**23  # bytes of arrays that have moved, after which their memory is returned; that takes a while, too
 
 
 class Weights:
@@ -28,50 +27,47 @@ class Weights:
 
     Parameters
     ----------
-    params : (name, array)
-    copy : whether to copy them, none being held while the next one is made; without it an array that may be written
-        becomes this object's own, and one that may not is only read
-    large : whether to copy them into large pages, one behind another
+    params : (name, array); an array that may be written is given away, and one that may not is only read
+    large : whether to copy them into large pages
     divisors : of those that `transposed` has transposed already, by name
 
     Attributes
     ----------
     params : the arrays by name
     packed : what was made of them, by (node, what); a copy of all, as for another process, has none of it
-    large : as above
+    large : whether they lie in large pages, one behind another
     """
 
     def __init__(
-        self,
-        params: Iterable[tuple[str, Array]],
-        *,
-        copy: bool = True,
-        large: bool = False,
-        divisors: Mapping[str, int] | None = None,
+        self, params: Iterable[tuple[str, Array]], *, large: bool = False, divisors: Mapping[str, int] | None = None
     ) -> None:
         self.large, self._block, self._used = large, np.empty(0, np.uint8), 0
         self._divisors = dict(divisors or {})
-        self.params = {name: self._laid(name, array, copy=copy) for name, array in params}
+        self.params = {name: self._laid(name, array) for name, array in params}
         self.packed: dict[Key, Array] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self.params, self._divisors)
+        return _restored, (self.params, self.large, self._divisors)
 
-    def enlarge(self) -> None:
-        """Move into large pages, array by array, so that each is held once; what was packed is to be made again.
+    @property
+    def gains_by_moving(self) -> bool:
+        """Whether large pages are to be had, and the params would fill one."""
+        return not self.large and has_large_pages() and sum(array.nbytes for array in self.params.values()) >= LARGE
 
-        Arrays for which there is no room stay where they are.
+    def move(self) -> None:
+        """Move to large pages, array by array; what was packed is to be made again.
+
+        Where there is no room, everything stays where it is.
         """
-        self.large = True
         self.packed.clear()
+        self.large = self._has_room(_BLOCK)
         moved = 0
-        for name in self.params:
-            self.params[name] = self._laid(name, self.params[name], copy=False)
+        for name in self.params if self.large else ():
+            self.params[name] = self._laid(name, self.params[name])
             moved += self.params[name].nbytes
             if moved > _RETURNED:
                 return_freed_memory()
                 moved = 0
-        return_freed_memory()
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -81,7 +77,7 @@ class Weights:
     def pack(self, key: Key, make: Callable[[], Array]) -> Array:
         """An array that is made the first time that it is asked for."""
         if key not in self.packed:
-            self.packed[key] = self._held(make(), copy=False)
+            self.packed[key] = self._held(make())
         return self.packed[key]
 
     @property
@@ -112,25 +108,30 @@ class Weights:
             self.packed[key] = self.params[name].T
         return self.packed[key]
 
-    def _laid(self, name: str, array: Array, *, copy: bool) -> Array:
-        """A param as it is held, transposed where it was."""
-        return self._held(array.T, copy=copy).T if name in self._divisors else self._held(array, copy=copy)
+    def _laid(self, name: str, array: Array) -> Array:
+        """A param in C order, or transposed where it was transposed."""
+        return self._held(array.T).T if name in self._divisors else self._held(array)
 
-    def _held(self, array: Array, *, copy: bool) -> Array:
+    def _held(self, array: Array) -> Array:
         """An array in C order; in large pages a copy behind the last one, where there is room."""
-        first = -(-self._used // _LINE) * _LINE
-        if self.large and first + array.nbytes > len(self._block):
-            return_freed_memory()
-            with suppress(MemoryError):  # of a limit on addresses
-                self._block, first = large_pages(max(_BLOCK, array.nbytes)), 0
-        if first + array.nbytes > len(self._block):
-            copy = copy or array.ctypes.data % _ALIGNED > 0
-            return (np.array if copy else np.asarray)(array, order="C")
-        self._used = first + array.nbytes
-        held = self._block[first : self._used].view(array.dtype).reshape(array.shape)
+        if not self.large or not self._has_room(array.nbytes):
+            return (np.array if array.ctypes.data % _ALIGNED else np.asarray)(array, order="C")
+        first, end = self._used, self._used + array.nbytes
+        self._used = -(-end // _LINE) * _LINE
+        held = self._block[first:end].view(array.dtype).reshape(array.shape)
         np.copyto(held, array)
         return held
 
+    def _has_room(self, size: int) -> bool:
+        """Whether so many bytes fit in large pages, in another block if need be."""
+        if self._used + size > len(self._block):
+            return_freed_memory()
+            try:
+                self._block, self._used = large_pages(max(_BLOCK, size)), 0
+            except MemoryError:  # of a limit on addresses
+                return False
+        return True
 
-def _restored(params: Mapping[str, Array], divisors: Mapping[str, int]) -> Weights:
-    return Weights(params.items(), large=True, divisors=divisors)
+
+def _restored(params: Mapping[str, Array], large: bool, divisors: Mapping[str, int]) -> Weights:
+    return Weights(params.items(), large=large, divisors=divisors)

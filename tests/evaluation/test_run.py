@@ -247,9 +247,9 @@ def test_a_bad_request_is_refused_before_anything_is_run(tmp_path, monkeypatch, 
 def test_the_network_runs_on_as_many_cores_as_are_asked_for(monkeypatch):
     used = []
 
-    def session(graph, params, *, threads):
+    def session(graph, params, *, threads, copy):
         used.append(threads)
-        return Session(graph, params, threads=threads)
+        return Session(graph, params, threads=threads, copy=copy)
 
     monkeypatch.setattr("refnet.network.Session", session)
     for threads in (1, 2, None):

@@ -324,7 +324,7 @@ def test_what_a_worker_prints_is_no_answer(tmp_path):
     """It goes where errors go; an answer is one byte for each request."""
     np.zeros(2, [("x", "<f4", (3, 40, 56)), ("y0", "<f4", (4,))]).tofile(tmp_path / "shared")
     dtype = np.dtype([("x", "<f4", (3, 40, 56)), ("y0", "<f4", (4,))])
-    network = fold_graph(SMALL), Weights(folded_arrays(SMALL, PARAMS)), ()
+    network = fold_graph(SMALL), Weights(folded_arrays(SMALL, PARAMS), large=True), ()
     asked = b"".join(map(pickle.dumps, [network, (str(tmp_path / "shared"), dtype, 2), (0, 2, 1)]))
     done = subprocess.run([sys.executable, "-c", LOUD], input=asked, env=child.environment(), capture_output=True)
     assert (done.returncode, done.stdout, done.stderr.decode().strip()) == (0, b"+++", "+" * 99)
