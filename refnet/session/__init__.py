@@ -125,12 +125,12 @@ class Session:
 
     @property
     def buffer_bytes(self) -> int:
-        """Memory for the tensors of a run, in this process."""
+        """Memory for the tensors of a run, in this process; 0 from a move to large pages to the next run."""
         return self._programs.buffers
 
     @property
     def weight_bytes(self) -> int:
-        """Memory for the packed weights, in this process."""
+        """Memory for the packed weights, in this process; 0 from a move to large pages to the next run."""
         return self._programs.weights.packed_bytes
 
     def __call__(self, x: Array) -> Any:

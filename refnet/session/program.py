@@ -163,15 +163,15 @@ class Programs:
             self.move()
 
     def move(self) -> None:
-        """Move the weights, and all that runs take, to large pages, unless they are there or gain nothing by it."""
+        """Move the weights, and all that runs take, to large pages, unless they are there or gain nothing by it.
+
+        Programs are written again when they are asked for.
+        """
         self._ran = 0.0
         if self.weights.gains_by_moving:
-            made = sorted(self._made, reverse=True)
             self._made.clear()
             self._memory = None
             self.weights.move()
-            for images, halved in made:
-                self.of(images, halved=halved)
 
     def _room(self, size: int) -> Arena:
         """The memory that all programs run in, empty; programs that were written for less are forgotten."""

@@ -68,6 +68,7 @@ class Weights:
             if moved > _RETURNED:
                 return_freed_memory()
                 moved = 0
+        return_freed_memory()
 
     @property
     def dtype(self) -> np.dtype[Any]:

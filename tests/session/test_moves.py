@@ -176,14 +176,6 @@ def test_a_network_that_would_not_fill_a_large_page_stays(pretended, run_of):
     assert not net.session._programs.weights.large
 
 
-def test_calls_are_written_again_when_a_network_moves(pretended):
-    session = Session(GRAPH, PARAMS, threads=1)
-    session(random_input(GRAPH, 5))
-    before = set(session._programs._made), session.buffer_bytes
-    session._programs.move()
-    assert (set(session._programs._made), session.buffer_bytes) == before
-
-
 def test_what_is_timed_has_moved(pretended):
     session = Session(GRAPH, PARAMS, threads=1)
     session.times(random_input(GRAPH, 1), count().__next__)
