@@ -35,7 +35,7 @@ BUFFER = (
     256  # numbers that ufuncs may copy together; by NumPy's 8192 they copy what has rows of less than a third of it
 )
 SMALL = 256  # pixels of a map, up to which a group of images is run together
-_AGAIN = 0.5  # seconds of runs after which large pages pay for what it takes to get them; most programs run fewer
+_AGAIN = 0.5  # seconds of runs after which large pages pay for what it takes to get them; most programs run for less
 
 
 class Program:

@@ -20,7 +20,6 @@ from refnet.session.weights import Weights
 
 GRAPH = build("torchvision/mobilenet_v3_small", size=(95, 64))
 PARAMS = random_params(GRAPH)
-needs_large_pages = pytest.mark.skipif(not has_large_pages(), reason="a system without large pages")
 
 
 def flags(array):
@@ -51,7 +50,7 @@ def run_of(monkeypatch):
     return seconds
 
 
-@needs_large_pages
+@pytest.mark.skipif(not has_large_pages(), reason="a system without large pages")
 def test_much_memory_lies_in_large_pages():
     memory = large_pages(5 * 2**20)
     assert memory.ctypes.data % 2**21 == 0
