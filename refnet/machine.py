@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from refnet.threads import AVX512_KERNELS, numpy_kernels
+
 __all__ = [
     "EXTRAS",
     "about_this_machine",
@@ -76,7 +78,7 @@ def has_older_kernels() -> bool:
     """
     if "OPENBLAS_CORETYPE" in os.environ:
         return False
-    return any(name in blas_kernels() for name in ("SkylakeX", "Cooperlake", "SapphireRapids"))
+    return any(name in blas_kernels() for name in AVX512_KERNELS)
 
 
 def blas_kernels() -> str:
@@ -84,7 +86,7 @@ def blas_kernels() -> str:
     try:
         from threadpoolctl import threadpool_info
     except ImportError:
-        return f"{blas_built()}; threads unknown without threadpoolctl"
+        return f"{blas_built()} {numpy_kernels()}".strip() + "; threads unknown without threadpoolctl"
     return ", ".join(
         f"{info['internal_api']} {info['version']} {info.get('architecture', '')}, {info['num_threads']} threads"
         for info in threadpool_info()

@@ -18,11 +18,12 @@ import numpy as np
 
 from refnet import child
 
-__all__ = ["blas_threads", "has_small_kernels", "numpy_threads", "on_one_thread"]
+__all__ = ["AVX512_KERNELS", "blas_threads", "has_small_kernels", "numpy_kernels", "numpy_threads", "on_one_thread"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+AVX512_KERNELS = ("SkylakeX", "Cooperlake", "SapphireRapids")  # as OpenBLAS calls them
 # With what the names of OpenBLAS's functions begin and end, in NumPy's wheels and elsewhere.
 _NAMES = (("scipy_openblas_", "64_"), ("scipy_openblas_", ""), ("openblas_", "64_"), ("openblas_", ""))
 
@@ -55,10 +56,10 @@ def has_small_kernels() -> bool:
 
     So do its kernels of AVX-512.
     """
-    return any(name in _core() for name in ("SkylakeX", "Cooperlake", "SapphireRapids"))
+    return any(name in numpy_kernels() for name in AVX512_KERNELS)
 
 
-def _core() -> str:
+def numpy_kernels() -> str:
     """The processor for which NumPy's own OpenBLAS has chosen kernels, '' where there is none."""
     for library, before, after in _libraries():
         tell = getattr(library, f"{before}get_corename{after}", None)

@@ -102,6 +102,16 @@ def test_older_kernels_are_timed_too_where_the_processor_has_newer_ones(newer, p
     assert [row["peer"] for row in case["peers"]] == peers
 
 
+def test_kernels_are_known_without_threadpoolctl_too(monkeypatch):
+    """An installation without extras has none; what NumPy's own OpenBLAS says is enough."""
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    monkeypatch.setattr("refnet.machine.numpy_kernels", lambda: "SkylakeX")
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    assert has_older_kernels()
+    monkeypatch.setattr("refnet.machine.numpy_kernels", lambda: "Zen")
+    assert not has_older_kernels()
+
+
 def test_kernels_that_a_variable_has_chosen_are_the_only_ones(monkeypatch):
     monkeypatch.setattr("refnet.machine.blas_kernels", lambda: "openblas 0.3 SkylakeX, 1 threads")
     monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
